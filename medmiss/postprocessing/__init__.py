@@ -1,0 +1,11 @@
+"""Rules applied to a predicted mask: small components and the enhancing-tumour rule."""
+
+from medmiss.postprocessing.regions import (
+    CONNECTIVITIES,
+    ET_RULES,
+    PRESETS,
+    PostProcessing,
+    postprocessing_preset,
+)
+
+__all__ = ["CONNECTIVITIES", "ET_RULES", "PRESETS", "PostProcessing", "postprocessing_preset"]
