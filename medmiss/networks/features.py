@@ -1,0 +1,83 @@
+"""The features of the modalities that exist, and the ways to complete the missing ones.
+
+Nothing is ever computed for a missing modality: encoders run on the (sample, modality) pairs
+that exist, stacked along the batch, and features are selected by index, never multiplied by
+a mask, so that whatever a missing channel holds (even NaN) has no influence.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ModalityFeatures(NamedTuple):
+    """Features of one level for every existing (sample, modality) pair.
+
+    Attributes:
+        values: `(P, C, ...)`, one row a pair, pairs ordered by sample, then modality.
+        sample: `(P,)`, index of the sample a row belongs to.
+        modality: `(P,)`, index of the modality a row belongs to.
+        present: `(B, N)` boolean, the pairs that exist; at least one a sample.
+    """
+
+    values: Tensor
+    sample: Tensor
+    modality: Tensor
+    present: Tensor
+
+
+def presence_of(image: Tensor) -> Tensor:
+    """Read from the data which modalities a volume has: a channel that is all zero counts as missing.
+
+    Only for callers that do not say it, such as exported networks: presence belongs to the whole
+    volume, and a window of it may well be empty. A sample without any content counts as complete.
+
+    Args:
+        image: `(B, N, ...)`.
+
+    Returns:
+        `(B, N)` boolean.
+    """
+    present = (image != 0).flatten(2).any(dim=2)
+    return present | ~present.any(dim=1, keepdim=True)
+
+
+def modality_inputs(image: Tensor, present: Tensor) -> ModalityFeatures:
+    """Select the channels that exist, as single-channel inputs `(P, 1, ...)` of an encoder.
+
+    Args:
+        image: `(B, N, ...)`.
+        present: `(B, N)` boolean.
+    """
+    pairs = present.nonzero()
+    sample, modality = pairs[:, 0], pairs[:, 1]
+    return ModalityFeatures(image[sample, modality].unsqueeze(1), sample, modality, present)
+
+
+def dense(features: ModalityFeatures) -> Tensor:
+    """Lay the rows out as `(B, N, C, ...)`, zero where a modality is missing."""
+    shape = features.present.shape + features.values.shape[1:]
+    laid_out = torch.zeros(shape, dtype=features.values.dtype, device=features.values.device)
+    laid_out[features.sample, features.modality] = features.values
+    return laid_out
+
+
+def mean_available(features: ModalityFeatures) -> Tensor:
+    """The mean over the existing modalities of each sample, `(B, C, ...)` (ShaSpec, Eq. 4)."""
+    laid_out = dense(features)
+    shape = [laid_out.shape[0]] + [1] * (laid_out.dim() - 2)
+    return laid_out.sum(dim=1) / features.present.sum(dim=1).to(laid_out.dtype).reshape(shape)
+
+
+def first_available(features: ModalityFeatures) -> Tensor:
+    """The first existing modality's features of each sample, `(B, C, ...)` (the published ShaSpec code)."""
+    first = features.present.to(torch.int64).argmax(dim=1)
+    return dense(features)[torch.arange(first.shape[0], device=first.device), first]
+
+
+def complete(features: ModalityFeatures, generated: Tensor) -> Tensor:
+    """Lay the rows out as `(B, N, C, ...)` with `generated` `(B, C, ...)` where a modality is missing."""
+    laid_out = dense(features)
+    shape = features.present.shape + torch.Size([1] * (laid_out.dim() - 2))
+    return torch.where(features.present.reshape(shape), laid_out, generated.unsqueeze(1))
