@@ -1,0 +1,1 @@
+"""The MONAI bundles that ship with medmiss: one folder each, found by `medmiss.inference.bundle`."""
