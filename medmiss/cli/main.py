@@ -67,11 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     _set_up_logging(args.quiet)
-    from medmiss.cases.errors import CaseError  # not above: its package reads volumes, which help never does
+    # Not at the top: help needs neither.
+    from medmiss.cases.errors import CaseError
+    from medmiss.inference.bundle import BundleError
 
     try:
         return module.run(args)
-    except argparse.ArgumentError as error:  # arguments that do not go together: only the command can tell
+    except (argparse.ArgumentError, BundleError) as error:  # what only the command can tell of its arguments
         parser.error(str(error))
     except (CaseError, OSError) as error:
         return _fail(str(error))
