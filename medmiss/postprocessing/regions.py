@@ -83,7 +83,8 @@ class PostProcessing:
         """Clear small components in all regions, in place."""
         if self.min_volume == 0 or self.min_share == 0:
             return []
-        components = cc3d.connected_components(regions.any(axis=0), connectivity=self.connectivity)
+        whole_tumour = np.logical_or.reduce(regions, axis=0)
+        components = cc3d.connected_components(whole_tumour, connectivity=self.connectivity)
         volumes = np.bincount(components.ravel())[1:] * voxel_volume
         if volumes.size < 2:
             return []
