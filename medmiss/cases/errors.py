@@ -1,0 +1,28 @@
+"""The one error of this package: it names the case, the file, what was found and what to do."""
+
+from pathlib import Path
+
+
+class CaseError(Exception):
+    """A case on disk is not usable as it is.
+
+    Args:
+        case: name of the case.
+        found: what is there, such as `"a 4-D volume of shape (8, 8, 8, 4)"`.
+        expected: what should be there.
+        remedy: what the user can do about it.
+        file: the file concerned, where there is one.
+    """
+
+    def __init__(self, case: str, found: str, expected: str, remedy: str, file: Path | None = None) -> None:
+        # All arguments go to Exception, so that the error survives pickling (data loader workers).
+        super().__init__(case, found, expected, remedy, file)
+        self.case = case
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        self.file = file
+
+    def __str__(self) -> str:
+        where = f"case {self.case}" + (f", file {self.file}" if self.file is not None else "")
+        return f"{where}: found {self.found}, expected {self.expected}; {self.remedy}."
