@@ -31,13 +31,16 @@ fingerprint() {
 
 # install_medmiss EXTRAS: EXTRAS is empty or such as "[test]".
 install_medmiss() {
-    local extras="$1" stamp="$VENV/installed${1//[^a-z]/-}.stamp" python
+    local extras="$1" stamp="$VENV/installed${1//[^a-z]/-}.stamp" python clear=""
     if "$VENV/bin/python" -c '' 2>/dev/null && fingerprint "$extras" | cmp -s - "$stamp"; then
         return
     fi
     python="$(find_python)"
     echo "medmiss: installing into $VENV (the first time takes some minutes)" >&2
-    "$VENV/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$VENV"
+    if ! "$VENV/bin/python" -c '' 2>/dev/null; then
+        [[ ! -f "$VENV/pyvenv.cfg" ]] || clear="--clear" # a broken environment, and no other folder, is emptied
+        "$python" -m venv $clear "$VENV"
+    fi
     # The build backend comes from the same pins, so that no second, unpinned one is fetched.
     "$VENV/bin/python" -m pip install --quiet -c "$ROOT/constraints.txt" setuptools
     "$VENV/bin/python" -m pip install --quiet -c "$ROOT/constraints.txt" --no-build-isolation -e "$ROOT$extras"

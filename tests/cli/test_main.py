@@ -149,17 +149,24 @@ def test_quiet_hides_progress_but_no_warning(
     monkeypatch.setattr(logging, "basicConfig", lambda **options: None)
     logger = logging.getLogger("medmiss.of_the_test")
     levels = []
-    command.run = lambda args: levels.append([logger.isEnabledFor(n) for n in (logging.INFO, logging.WARNING)]) or 0
-    try:
-        cli.main(words)
-    finally:
-        logging.getLogger("medmiss").setLevel(logging.NOTSET)
+
+    def run(args: argparse.Namespace) -> int:
+        levels.append([logger.isEnabledFor(level) for level in (logging.INFO, logging.WARNING)])
+        return 0
+
+    command.run = run
+    cli.main(words)
     assert levels == [[shown, True]]
 
 
 def test_a_command_may_pass_on_what_it_does_not_know(command: SimpleNamespace):
     seen = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(args.passed_on)
+        return 0
+
     command.add_arguments = lambda parser: parser.set_defaults(passed_on=[])
-    command.run = lambda args: seen.append(args.passed_on) or 0
+    command.run = run
     assert cli.main(["info", "net", "--p", "3", "--quiet"]) == 0
     assert seen == [["net", "--p", "3"]]
