@@ -1,0 +1,72 @@
+"""Validation with fixed sets of modalities."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from torch import Tensor
+
+from medmiss.methods import Method
+from medmiss.training.average import WeightAverage
+from medmiss.training.metrics import RegionDice
+from medmiss.training.precision import autocast, to_device
+
+KEY_METRIC = "val_mean_dice"
+
+
+class MethodEvaluator(SupervisedEvaluator):
+    """Runs a method on validation items and measures `RegionDice`.
+
+    Args:
+        device: where the network is.
+        val_data_loader: batches of `ValidationDataset`.
+        network: the method itself, not the module that training wraps.
+        inferer: `inferer(image, network, present)` returns logits `(B, 3, X, Y, Z)`.
+        metric: what selects the model.
+        average: when given, the averaged weights are evaluated.
+        precision: `"float32"`, `"bfloat16"` or `"float16"`.
+        val_handlers: ignite handlers.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: Any,
+        network: Method,
+        inferer: Callable[[Tensor, Method, Tensor], Tensor],
+        metric: RegionDice,
+        average: WeightAverage | None = None,
+        precision: str = "float32",
+        val_handlers: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            network=network,
+            inferer=inferer,
+            prepare_batch=to_device,
+            key_val_metric={KEY_METRIC: metric},
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.average = average
+        self.precision = precision
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate; `state.metrics` holds the result."""
+        with self.average.applied() if self.average else nullcontext():
+            super().run(global_epoch)
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One batch: `pred` and `label`, boolean `(B, 3, X, Y, Z)`, and `row` `(B, 2)`."""
+        batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking)
+        with self.mode(self.network), autocast(self.state.device, self.precision):
+            logits = self.inferer(batch["image"], self.network, batch["present"])
+        output = {"pred": logits > 0, "label": batch["label"] > 0, "row": batch["row"]}
+        engine.state.output = output
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return output

@@ -1,0 +1,48 @@
+"""Which items an epoch visits, on which process."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch.distributed
+from torch.utils.data import Dataset, DistributedSampler
+
+
+class ShardSampler(DistributedSampler):
+    """Every item once, in order, shared out over the processes (one process when not distributed).
+
+    Where the shares are uneven, the first items are visited twice; `RegionDice` counts them once.
+
+    Args:
+        dataset: what is sampled.
+        shuffle: draw a new order each epoch, from (seed, epoch).
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset, shuffle: bool = False, seed: int = 0) -> None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        super().__init__(
+            dataset,
+            num_replicas=torch.distributed.get_world_size() if distributed else 1,
+            rank=torch.distributed.get_rank() if distributed else 0,
+            shuffle=shuffle,
+            seed=seed,
+        )
+
+
+class EpochSampler(ShardSampler):
+    """Pairs `(epoch, index)` in an order of their own each epoch, for `SeededDataset`.
+
+    The epoch travels with the index, so that worker processes, which hold a copy of the data set, need
+    not be told of it. (`MethodTrainer` sets the epoch, as MONAI does for every `DistributedSampler`.)
+
+    Args:
+        dataset: a `SeededDataset`.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0) -> None:
+        super().__init__(dataset, shuffle=True, seed=seed)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over this process's pairs."""
+        return iter([(self.epoch, index) for index in super().__iter__()])
