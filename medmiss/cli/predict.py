@@ -1,0 +1,160 @@
+"""`medmiss predict`: from cases with whatever modalities they have to label maps."""
+
+import argparse
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from medmiss.modalities import DISPLAY_NAMES, MODALITIES, parse_subset
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "segment cases with whatever modalities they have"
+
+EXAMPLES = """\
+INPUT is a case folder, a folder of cases (BraTS of any year, MSD Task01, or flair/t1/t1c/t2 in the file
+names) or a 4-D MSD file. Each mask is written to OUTPUT/<case>.nii.gz, on the grid of the case's first
+available modality (order: FLAIR, T1, T1c, T2). The network expects skull-stripped, co-registered images;
+a warning says where a case looks otherwise.
+
+A second run skips the cases that are finished: those whose mask is there and was made with the same
+weights, modalities, labels, post-processing and window, as OUTPUT/.medmiss/<case>.json records. The
+images themselves are not compared. A mask made with other settings, or by something else, is never
+replaced: the case fails, unless --overwrite is given.
+
+examples:
+  medmiss predict CASES MASKS
+  medmiss predict --flair flair.nii.gz --t2 t2.nii.gz MASKS
+  medmiss predict CASES MASKS --modalities flair,t2 --labels brats2023 --report run.json
+
+Exit status: 0 all cases done, 1 some case failed, 2 wrong usage. Research use only."""
+
+LABELS = ("brats2013", "brats2018", "brats2021", "brats2023", "brats2024", "msd")
+POSTPROCESSING = ("default", "none", "rfnet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.usage = (
+        "medmiss predict [options] INPUT OUTPUT\n"
+        "       medmiss predict [options] --flair F --t1 F --t1c F --t2 F OUTPUT   (those that exist)"
+    )
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="INPUT OUTPUT",
+        help="cases, and the folder of the masks; OUTPUT alone with files",
+    )
+    files = parser.add_argument_group("the files of one case, instead of INPUT")
+    for modality in MODALITIES:
+        files.add_argument(f"--{modality}", type=Path, metavar="F", help=f"its {DISPLAY_NAMES[modality]} volume")
+    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument(
+        "--modalities",
+        type=_subset,
+        metavar="M,...",
+        help="use only these of what a case has, such as flair,t2; the files of the others are not opened",
+    )
+    parser.add_argument(
+        "--labels", choices=LABELS, help="label values of the masks (default: those of the input's own layout)"
+    )
+    parser.add_argument(
+        "--resample", action="store_true", help="accept modalities on different grids: bring them to the first one's"
+    )
+    parser.add_argument(
+        "--probabilities", action="store_true", help="write OUTPUT/<case>_probabilities.nii.gz too (ET, TC, WT)"
+    )
+    parser.add_argument(
+        "--device", type=_device, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument("--amp", action="store_true", help="autocast: float16 on a GPU, bfloat16 on the CPU")
+    parser.add_argument(
+        "--postprocess",
+        choices=POSTPROCESSING,
+        default="default",
+        help="default: the rules of the bundle; none; rfnet: only ET below 500 mm3 removed",
+    )
+    parser.add_argument("--tta", action="store_true", help="mean over the 8 flips: 8 times slower")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
+    parser.add_argument("--overwrite", action="store_true", help="predict again what is there already")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, and return the exit status.
+
+    Raises:
+        argparse.ArgumentError: when the arguments do not go together.
+    """
+    overrides = overrides_of(args)
+    from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle
+
+    expected: tuple[type[Exception], ...] = (BundleError,)
+    try:
+        bundle = resolve_bundle(args.bundle)  # before the imports that take seconds
+        from medmiss.cases import CaseError
+        from medmiss.inference.evaluator import CasesFailed
+
+        expected = (BundleError, CaseError, CasesFailed)
+        load_bundle(bundle, overrides).get_parsed_content("evaluator").run()
+    except Exception as error:
+        cause: BaseException | None = error  # MONAI wraps what a part of the configuration raises
+        while cause is not None and not isinstance(cause, expected):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        logger.error("%s", cause)
+        return 1
+    return 0
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The entries of the bundle's inference configuration that the arguments set.
+
+    Raises:
+        argparse.ArgumentError: when the arguments do not go together, or INPUT does not exist.
+    """
+    images = {modality: str(path) for modality in MODALITIES if (path := getattr(args, modality)) is not None}
+    given = " ".join(args.paths)
+    if images and len(args.paths) != 1:
+        raise argparse.ArgumentError(None, f"with files of a case, give OUTPUT alone, not {given!r}")
+    if not images and len(args.paths) != 2:
+        raise argparse.ArgumentError(
+            None, f"give INPUT and OUTPUT (or --flair and the like, and OUTPUT), not {given!r}"
+        )
+    if not images and not Path(args.paths[0]).exists():
+        raise argparse.ArgumentError(None, f"INPUT {args.paths[0]} does not exist")
+    overrides: dict[str, Any] = {
+        "output_dir": args.paths[-1],
+        "modalities": None if args.modalities is None else ",".join(args.modalities),
+        "labels": args.labels,
+        "resample": args.resample,
+        "probabilities": args.probabilities,
+        "device::name": args.device,
+        "amp": args.amp,
+        "tta": args.tta,
+        "report": None if args.report is None else str(args.report),
+        "overwrite": args.overwrite,
+        "progress": not args.quiet,
+        **({"images": images} if images else {"dataset_dir": args.paths[0]}),
+    }
+    if args.postprocess != "default":
+        overrides["postprocessing"] = {
+            "_target_": "medmiss.postprocessing.postprocessing_preset",
+            "name": args.postprocess,
+        }
+    return overrides
+
+
+def _subset(text: str) -> tuple[str, ...]:
+    try:
+        return parse_subset(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, not {text!r}")
+    return text

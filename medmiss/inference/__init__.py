@@ -1,0 +1,30 @@
+"""From a case to a mask: the sliding window, the predictor, and the evaluator a bundle runs.
+
+The names load on first use, so that the command line can look for a bundle without waiting for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "BundleError": "bundle",
+    "CaseDataset": "dataset",
+    "CasePredictor": "predictor",
+    "CasesFailed": "evaluator",
+    "ModalitySlidingWindowInferer": "inferer",
+    "Prediction": "predictor",
+    "PredictionEvaluator": "evaluator",
+    "load_bundle": "bundle",
+    "load_network": "weights",
+    "resolve_bundle": "bundle",
+    "select_device": "weights",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines `name` (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,77 @@
+"""Finding a MONAI bundle and reading its configuration.
+
+A bundle's configuration can run code (`_target_`, `$` expressions): use only bundles you trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import medmiss
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
+
+INFERENCE_CONFIG = Path("configs") / "inference.json"
+METADATA = Path("configs") / "metadata.json"
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used; `str()` is one sentence that says what to do."""
+
+
+def bundle_folders() -> list[Path]:
+    """The bundles that come with the installed package or stand in its checkout, by name."""
+    package = Path(medmiss.__file__).resolve().parent
+    found: dict[str, Path] = {}
+    for shelf in (package / "bundles", package.parent / "bundles"):
+        for config in sorted(shelf.glob(f"*/{INFERENCE_CONFIG}")):
+            folder = config.parent.parent
+            found.setdefault(folder.name, folder)
+    return [found[name] for name in sorted(found)]
+
+
+def resolve_bundle(bundle: str | Path) -> Path:
+    """The folder of a bundle, from its name or its folder.
+
+    Args:
+        bundle: a folder that holds `configs/inference.json`, or the name of an installed bundle.
+
+    Raises:
+        BundleError: when there is no such bundle.
+    """
+    if (Path(bundle) / INFERENCE_CONFIG).is_file():
+        return Path(bundle).resolve()
+    installed = {folder.name: folder for folder in bundle_folders()}
+    if str(bundle) in installed:
+        return installed[str(bundle)]
+    names = ", ".join(installed) or "none"
+    raise BundleError(
+        f"bundle {str(bundle)!r}: neither a folder with {INFERENCE_CONFIG} nor an installed bundle "
+        f"(installed: {names}); give --bundle one of these names or a bundle's folder"
+    )
+
+
+def load_bundle(bundle: str | Path, overrides: Mapping[str, Any] | None = None) -> ConfigParser:
+    """Read a bundle's inference configuration, with its metadata, ready to build its parts.
+
+    `load_bundle(b, {"dataset_dir": d, "output_dir": o}).get_parsed_content("evaluator").run()` does what
+    `python -m monai.bundle run --config_file b/configs/inference.json --bundle_root b ...` does.
+
+    Args:
+        bundle: a name or a folder.
+        overrides: configuration id, such as `"inferer::overlap"`, to its new value.
+
+    Raises:
+        BundleError: when there is no such bundle.
+    """
+    from monai.bundle import ConfigParser
+
+    root = resolve_bundle(bundle)
+    parser = ConfigParser()
+    parser.read_config(str(root / INFERENCE_CONFIG))
+    parser.read_meta(str(root / METADATA))
+    parser.update({"bundle_root": str(root), **(overrides or {})})
+    return parser

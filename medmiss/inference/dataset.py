@@ -1,0 +1,41 @@
+"""The cases of a run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from medmiss.cases import Case, case_from_files, find_cases
+
+
+class CaseDataset(Dataset[Case]):
+    """The cases to predict, as they lie on disk: no file is opened before its turn.
+
+    Args:
+        path: a case folder, a folder of cases, an MSD folder or a 4-D file.
+        images: instead of `path`, the files of one case by modality.
+
+    Raises:
+        CaseError: when there is no case.
+        ValueError: when both or none of `path` and `images` are given.
+    """
+
+    def __init__(self, path: str | Path | None = None, images: Mapping[str, str | Path] | None = None) -> None:
+        if images is not None and path is None:
+            self.cases = [case_from_files({modality: Path(file) for modality, file in images.items()})]
+        elif path is not None and images is None:
+            self.cases = find_cases(path)
+        else:
+            raise ValueError("give either dataset_dir or the images of one case, not both and not none")
+
+    def __len__(self) -> int:
+        """The number of cases."""
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Case:
+        """The case at `index`."""
+        return self.cases[index]
+
+    def __iter__(self) -> Iterator[Case]:
+        """The cases, in the order of their names."""
+        return iter(self.cases)

@@ -1,0 +1,212 @@
+"""The engine a bundle runs: every case of a folder, one mask each."""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.engines import Evaluator
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, write_volume
+from medmiss.inference.predictor import CasePredictor, Prediction, case_error
+from medmiss.inference.records import Record, Records, mask_path, probabilities_path, write_json
+from medmiss.inference.report import run_facts, settings_of
+from medmiss.modalities import parse_subset
+
+logger = logging.getLogger(__name__)
+
+
+class CasesFailed(Exception):
+    """Some cases of a run failed; the others are done."""
+
+
+class PredictionEvaluator(Evaluator):
+    """Predict cases and write `OUTPUT/<case>.nii.gz`, one after the other.
+
+    A case that fails is logged in one sentence and the rest go on. A case that is finished is skipped: its
+    mask is there and was made with the same settings (weights, modalities used, labels, post-processing,
+    window), as its record in `OUTPUT/.medmiss` says. A mask made with other settings, or of unknown
+    origin, is never replaced unless `overwrite` is given: that case fails.
+
+    Args:
+        predictor: makes the prediction of one case.
+        val_data_loader: the cases, such as a `CaseDataset`.
+        output_dir: made when it is not there.
+        bundle: the bundle's folder, for the report.
+        weights: the weights' file, for the report.
+        modalities: use only these, such as `"flair,t2"`, of what each case has.
+        labels: label convention of the masks, a key of `medmiss.cases.CONVENTIONS`; without it that of the
+            layout each case came in.
+        probabilities: also write `<case>_probabilities.nii.gz`, 3 channels: ET, TC, WT.
+        overwrite: predict every case again.
+        report: JSON file about the run, written again after every case.
+        progress: show a progress bar when standard error is a terminal.
+        val_handlers: further ignite handlers.
+
+    Raises:
+        ValueError: when `labels` or `modalities` is unknown.
+    """
+
+    def __init__(
+        self,
+        predictor: CasePredictor,
+        val_data_loader: Iterable[Case],
+        output_dir: str | Path,
+        bundle: str | Path,
+        weights: str | Path,
+        modalities: str | None = None,
+        labels: str | None = None,
+        probabilities: bool = False,
+        overwrite: bool = False,
+        report: str | Path | None = None,
+        progress: bool = True,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        if labels is not None and labels not in CONVENTIONS:
+            raise ValueError(f"unknown label convention {labels!r}: expected one of {', '.join(CONVENTIONS)}")
+        super().__init__(
+            predictor.device, val_data_loader, decollate=False, val_handlers=val_handlers, prepare_batch=_as_it_is
+        )
+        self.predictor = predictor
+        self.output = Path(output_dir)
+        self.records = Records(self.output)
+        self.modalities = None if modalities is None else parse_subset(modalities)
+        self.labels = labels
+        self.probabilities = probabilities
+        self.overwrite = overwrite
+        self.report = None if report is None else Path(report)
+        self.progress = progress
+        self.facts = run_facts(bundle, weights, predictor.device)
+        self.cases: list[Record] = []
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Predict all cases.
+
+        Raises:
+            CasesFailed: at the end, when some case failed.
+            OSError: when the output folder cannot be made.
+        """
+        self.cases = []
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._write_report()
+        with (
+            logging_redirect_tqdm(),
+            tqdm(total=self.state.epoch_length, unit="case", disable=None if self.progress else True) as self._bar,
+        ):
+            super().run(global_epoch)
+        count = {
+            status: sum(case["status"] == status for case in self.cases) for status in ("done", "skipped", "failed")
+        }
+        logger.info("%(done)d cases done, %(skipped)d finished before, %(failed)d failed", count)
+        if count["failed"]:
+            names = ", ".join(case["case"] for case in self.cases if case["status"] == "failed")
+            raise CasesFailed(f"{count['failed']} of {len(self.cases)} cases failed: {names}")
+
+    def _iteration(self, engine: Any, batchdata: Case) -> Record:  # type: ignore[override]
+        """Take one case from its files to its mask; its entry of the report."""
+        case = batchdata
+        self._bar.set_postfix_str(case.name)
+        try:
+            entry = self._predict_case(case)
+        except Exception as error:  # whatever is wrong with one case, the others go on
+            reason = _one_sentence(case, error)
+            logger.error("%s", reason)
+            logger.debug("%s failed", case.name, exc_info=error)
+            entry = {"case": case.name, "status": "failed", "error": _without_folders(reason, case, self.output)}
+        self.cases.append(entry)
+        self._write_report()
+        self._bar.update()
+        return entry
+
+    def _predict_case(self, case: Case) -> Record:
+        name = case.name
+        if any(name == entry["case"] for entry in self.cases):
+            raise CaseError(
+                name, "two cases of that name", "names that differ, since they name the masks", "rename one"
+            )
+        used = case if self.modalities is None else case.restricted_to(self.modalities)
+        if used.problem is not None:
+            raise used.problem
+        convention = CONVENTIONS[self.labels or case.convention]
+        settings = settings_of(self.predictor, used.available, convention.name, self.facts["weights"]["sha256"])
+        mask, probabilities = mask_path(self.output, name), probabilities_path(self.output, name)
+        files = [mask.name, *([probabilities.name] if self.probabilities else [])]
+        if not self.overwrite:
+            finished = self.records.finished(name, settings, files)
+            if finished is not None:
+                logger.info("%s: skipped, finished before with the same settings (%s)", name, mask.name)
+                return {**finished, "status": "skipped"}
+            conflict = self.records.conflict(name, settings)
+            if conflict is not None:
+                raise CaseError(
+                    name, conflict, "no such file, or one of these settings", "use --overwrite or another output", mask
+                )
+
+        start = time.perf_counter()
+        entry: Record = {
+            "case": name,
+            "status": "started",
+            "modalities_available": list(case.available),
+            "modalities_used": list(used.available),
+            "settings": settings,
+        }
+        self.records.start(name, entry)
+        prediction = self.predictor(used, self.probabilities)
+        labels = convention.labels(prediction.regions)
+        if prediction.probabilities is not None:
+            write_volume(probabilities, np.moveaxis(prediction.probabilities, 0, -1), prediction.grid)
+        write_volume(mask, labels, prediction.grid)
+        entry |= {
+            "status": "done",
+            "outputs": files,
+            "warnings": prediction.warnings,
+            "postprocessing": prediction.events,
+            "volumes_ml": _volumes(convention.regions(labels), prediction),
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+        self.records.write(name, entry)
+        for line in prediction.warnings:
+            logger.warning("%s: %s", name, line)
+        for line in prediction.events:
+            logger.info("%s: %s", name, line)
+        logger.info("%s: %s from %s, %.1f s", name, mask.name, "+".join(used.available), entry["seconds"])
+        return entry
+
+    def _write_report(self) -> None:
+        if self.report is not None:
+            write_json(self.report, {**self.facts, "cases": self.cases})
+
+
+def _as_it_is(batchdata: Case, *_: Any, **__: Any) -> Case:
+    return batchdata
+
+
+def _volumes(regions: np.ndarray, prediction: Prediction) -> dict[str, float]:
+    """Volume of each region of the mask in ml."""
+    ml = prediction.grid.voxel_volume_mm3 / 1000
+    return {name: round(float(np.count_nonzero(region)) * ml, 3) for name, region in zip(REGIONS, regions, strict=True)}
+
+
+def _one_sentence(case: Case, error: Exception) -> str:
+    """What went wrong, for the log."""
+    known = case_error(error)
+    if known is not None:
+        return str(known)
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return f"case {case.name}: the GPU's memory does not suffice; use --device cpu."
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"case {case.name}: {type(error).__name__}: {first}"
+
+
+def _without_folders(text: str, case: Case, output: Path) -> str:
+    """The sentence with file names only, for the report, which may be passed on."""
+    for folder in (*(source.path.parent for source in case.images.values()), output):
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text

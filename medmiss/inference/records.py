@@ -1,0 +1,99 @@
+"""What is kept about each mask: how it was made, so that a second run knows what is finished.
+
+Each mask `OUTPUT/<case>.nii.gz` has its record `OUTPUT/.medmiss/<case>.json`. The record is written
+before the mask, with `"status": "started"`, and again after it, with `"done"`: whenever the run is
+killed, a mask without a finished record is known to be this program's own.
+"""
+
+import glob
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FOLDER = ".medmiss"
+Record = dict[str, Any]
+
+
+class Records:
+    """The records of an output folder.
+
+    Args:
+        output: the folder that holds the masks.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def read(self, case: str) -> Record | None:
+        """The record of a case; none when it was never started here or cannot be read."""
+        try:
+            record = json.loads(self._path(case).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
+    def write(self, case: str, record: Record) -> None:
+        """Replace the record of a case."""
+        write_json(self._path(case), record)
+
+    def start(self, case: str, record: Record) -> None:
+        """Say that a case is about to be predicted, and remove what a killed run left half-written."""
+        if (before := self.read(case)) is not None and before["status"] == "started":
+            for path in (mask_path(self.output, case), probabilities_path(self.output, case)):
+                for leftover in self.output.glob(f".{glob.escape(path.name)}.*.tmp"):
+                    leftover.unlink(missing_ok=True)
+        self.write(case, record)
+
+    def conflict(self, case: str, settings: Record) -> str | None:
+        """Why the mask that is there must not be replaced without being asked; none when it may.
+
+        Args:
+            case: its name.
+            settings: what the mask would be made with now.
+        """
+        if not mask_path(self.output, case).exists():
+            return None
+        record = self.read(case)
+        if record is None:
+            return "a mask of unknown origin is there"
+        if record["status"] == "started":
+            return None
+        before = record["settings"]
+        changed = [
+            f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
+            for name in sorted({*before, *settings})
+            if before.get(name) != settings.get(name)
+        ]
+        return f"a mask made with other settings is there ({'; '.join(changed)})" if changed else None
+
+    def finished(self, case: str, settings: Record, files: list[str]) -> Record | None:
+        """The record of a case that is complete: same settings, and all `files` there."""
+        record = self.read(case)
+        if record is None or record.get("status") != "done" or record.get("settings") != settings:
+            return None
+        return record if all((self.output / file).is_file() for file in files) else None
+
+    def _path(self, case: str) -> Path:
+        return self.output / FOLDER / f"{case}.json"
+
+
+def mask_path(output: Path, case: str) -> Path:
+    """Where the mask of a case goes."""
+    return output / f"{case}.nii.gz"
+
+
+def probabilities_path(output: Path, case: str) -> Path:
+    """Where the probabilities of a case go."""
+    return output / f"{case}_probabilities.nii.gz"
+
+
+def write_json(path: Path, content: Record) -> None:
+    """Write `content` atomically: whoever reads finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

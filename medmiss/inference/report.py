@@ -1,0 +1,55 @@
+"""The facts of a run that its report states, and the settings that make a mask what it is."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medmiss import __version__
+from medmiss.inference.bundle import METADATA
+from medmiss.inference.weights import sha256_of
+
+
+def run_facts(bundle: str | Path, weights: str | Path, device: torch.device) -> dict[str, Any]:
+    """Program, bundle, weights and device; names only, no paths.
+
+    Args:
+        bundle: the bundle's folder.
+        weights: the file the network was loaded from.
+        device: where it runs.
+    """
+    root = Path(bundle).resolve()
+    metadata = json.loads((root / METADATA).read_text(encoding="utf-8"))
+    return {
+        "medmiss": __version__,
+        "bundle": {"name": root.name, "version": metadata["version"]},
+        "weights": {"file": Path(weights).name, "sha256": sha256_of(weights)},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def settings_of(predictor: Any, used: Sequence[str], labels: str, sha256: str) -> dict[str, Any]:
+    """All that decides what a mask looks like, the device's rounding aside; plain JSON values.
+
+    Args:
+        predictor: a `CasePredictor`.
+        used: the modalities it is to use.
+        labels: the label convention's name.
+        sha256: of the weights.
+    """
+    inferer, postprocessing = predictor.inferer, predictor.postprocessing
+    settings = {
+        "weights": sha256,
+        "modalities": list(used),
+        "labels": labels,
+        "roi_size": inferer.roi_size,
+        "overlap": inferer.overlap,
+        "blending": str(inferer.mode),
+        "tta": inferer.tta,
+        "amp": predictor.amp,
+        "postprocessing": None if postprocessing is None else dataclasses.asdict(postprocessing),
+    }
+    return json.loads(json.dumps(settings))

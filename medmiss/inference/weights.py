@@ -1,0 +1,76 @@
+"""Weights and devices: what turns a network's definition into a network that may predict."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medmiss.inference.bundle import BundleError
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device to compute on.
+
+    Args:
+        name: `"auto"` (a GPU when torch sees one), `"cpu"`, `"cuda"` or `"cuda:1"`.
+
+    Raises:
+        BundleError: when a GPU is asked for that torch does not see, or the name is unknown.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BundleError(f"device {name!r} is unknown: expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BundleError(
+            f"device {name!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
+            "use --device cpu, or a torch built for your GPU"
+        )
+    return device
+
+
+def load_network(network: nn.Module, weights: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """Put a bundle's weights into its network, ready to predict.
+
+    Args:
+        network: as the configuration defines it, untrained.
+        weights: file of its state dict; read with `weights_only=True`, so that it cannot run code.
+        device: where the network goes.
+
+    Returns:
+        The same network, in evaluation mode.
+
+    Raises:
+        BundleError: when the file is missing, unreadable or of another network. An untrained network never
+            predicts, since its mask would look like a result.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        raise BundleError(
+            f"{path}: the bundle has no weights, and an untrained network must not predict; "
+            "train it, copy its model.pt there, or give the bundle's own folder as bundle_root"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds, by the way a file is broken
+        raise BundleError(f"{path}: not a readable file of weights ({_first_line(error)}); fetch it again") from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: these weights do not fit the network of the configuration ({_first_line(error)}); "
+            "use the model.pt that belongs to this bundle"
+        ) from error
+    return network.to(device).eval()
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")

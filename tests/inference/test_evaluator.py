@@ -1,0 +1,170 @@
+"""A run over several cases: failures, what is finished, what is never replaced, and the report."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medmiss.inference import CasesFailed, load_bundle
+from medmiss.inference.records import Records
+
+WriteCase = Callable[..., Path]
+
+
+@pytest.fixture
+def cases(tmp_path: Path, write_case: WriteCase) -> Path:
+    """Two cases, the second with FLAIR and T2 only."""
+    write_case(tmp_path / "cases", "A")
+    write_case(tmp_path / "cases", "B", ["flair", "t2"], seed=1)
+    return tmp_path / "cases"
+
+
+@pytest.fixture
+def predict(tmp_path: Path, tiny_bundle: Path, cases: Path) -> Callable[..., dict[str, Any]]:
+    """Run the bundle on `cases`; the report."""
+
+    def run(**overrides: Any) -> dict[str, Any]:
+        report = tmp_path / "run.json"
+        settings = {"dataset_dir": str(cases), "output_dir": str(tmp_path / "masks"), "report": str(report)}
+        evaluator = load_bundle(tiny_bundle, {**settings, "device::name": "cpu", **overrides}).get_parsed_content(
+            "evaluator"
+        )
+        try:
+            evaluator.run()
+        except CasesFailed as error:
+            return {**json.loads(report.read_text()), "failure": str(error)}
+        return json.loads(report.read_text())
+
+    return run
+
+
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {case["case"]: case["status"] for case in report["cases"]}
+
+
+def test_a_mask_has_the_grid_of_its_case(tmp_path: Path, predict: Callable, cases: Path):
+    report = predict()
+    assert statuses(report) == {"A": "done", "B": "done"}
+    image, mask = nib.load(cases / "A" / "A_flair.nii.gz"), nib.load(tmp_path / "masks" / "A.nii.gz")
+    assert mask.shape == image.shape
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    values = set(np.unique(mask.dataobj).tolist())
+    assert values <= {0, 1, 2, 4}
+    assert len(values) > 1  # random weights claim something: the tests here compare real masks
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [".medmiss", "A.nii.gz", "B.nii.gz"]
+
+
+def test_the_report_says_what_was_done(tmp_path: Path, predict: Callable):
+    report = predict(modalities="flair,t1")
+    assert report["bundle"] == {"name": "tiny", "version": "0.1.0"}
+    assert len(report["weights"]["sha256"]) == 64
+    assert report["device"] == "cpu"
+    case = report["cases"][1]
+    assert case["modalities_available"] == ["flair", "t2"]
+    assert case["modalities_used"] == ["flair"]
+    assert case["outputs"] == ["B.nii.gz"]
+    mask = np.asarray(nib.load(tmp_path / "masks" / "B.nii.gz").dataobj)
+    assert case["volumes_ml"]["WT"] == pytest.approx(np.count_nonzero(mask) / 1000, abs=1e-3)
+    assert str(tmp_path) not in json.dumps(report)
+
+
+def test_labels_are_those_asked_for(tmp_path: Path, predict: Callable):
+    predict()
+    brats2018 = np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj)
+    predict(labels="msd", overwrite=True)
+    msd = np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj)
+    np.testing.assert_array_equal(msd, np.array([0, 2, 1, 0, 3])[brats2018])
+
+
+def test_one_bad_case_fails_alone(
+    tmp_path: Path, predict: Callable, cases: Path, write_case: WriteCase, caplog: pytest.LogCaptureFixture
+):
+    (cases / "A" / "A_t1.nii.gz").write_bytes(b"not an image")
+    report = predict()
+    assert report["failure"] == "1 of 2 cases failed: A"
+    assert statuses(report) == {"A": "failed", "B": "done"}
+    assert "A_t1.nii.gz" in report["cases"][0]["error"]
+    assert str(tmp_path) not in json.dumps(report)
+    assert not (tmp_path / "masks" / "A.nii.gz").exists()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"][0].startswith("case A, file ")
+
+
+def test_a_second_run_skips_what_is_finished(tmp_path: Path, predict: Callable, cases: Path, write_case: WriteCase):
+    predict()
+    before = (tmp_path / "masks" / "A.nii.gz").stat()
+    write_case(cases, "C", seed=2)
+    report = predict()
+    assert statuses(report) == {"A": "skipped", "B": "skipped", "C": "done"}
+    after = (tmp_path / "masks" / "A.nii.gz").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert report["cases"][0]["volumes_ml"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"modalities": "flair"}, {"labels": "msd"}, {"inferer::overlap": 0.5}, {"postprocessing::et_rule": "off"}],
+)
+def test_a_mask_made_with_other_settings_is_kept_and_not_taken_for_finished(
+    tmp_path: Path, predict: Callable, change: dict[str, Any]
+):
+    predict()
+    before = (tmp_path / "masks" / "A.nii.gz").read_bytes()
+    report = predict(**change)
+    assert statuses(report) == {"A": "failed", "B": "failed"}
+    assert "made with other settings" in report["cases"][0]["error"]
+    assert (tmp_path / "masks" / "A.nii.gz").read_bytes() == before
+    assert statuses(predict(**change, overwrite=True)) == {"A": "done", "B": "done"}
+
+
+def test_a_mask_of_unknown_origin_is_never_replaced(tmp_path: Path, predict: Callable):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "A.nii.gz").write_bytes(b"an expert's work")
+    report = predict()
+    assert statuses(report) == {"A": "failed", "B": "done"}
+    assert "unknown origin" in report["cases"][0]["error"]
+    assert (tmp_path / "masks" / "A.nii.gz").read_bytes() == b"an expert's work"
+
+
+def test_a_case_killed_midway_is_predicted_again(tmp_path: Path, predict: Callable):
+    predict()
+    masks = tmp_path / "masks"
+    wanted = (masks / "A.nii.gz").read_bytes()
+    records = Records(masks)
+    record = records.read("A")
+    assert record is not None
+    records.write("A", {**record, "status": "started"})  # as SIGKILL leaves it, with a mask from before
+    (masks / "A.nii.gz").write_bytes(b"older")
+    (masks / ".A.nii.gz.123.tmp").write_bytes(b"half")
+    assert statuses(predict()) == {"A": "done", "B": "skipped"}
+    assert (masks / "A.nii.gz").read_bytes() == wanted
+    assert not (masks / ".A.nii.gz.123.tmp").exists()
+
+
+def test_probabilities_agree_with_the_mask(tmp_path: Path, predict: Callable):
+    predict()
+    mask = (tmp_path / "masks" / "A.nii.gz").read_bytes()
+    report = predict(probabilities=True, postprocessing=None, overwrite=True)
+    assert report["cases"][0]["outputs"] == ["A.nii.gz", "A_probabilities.nii.gz"]
+    image = nib.load(tmp_path / "masks" / "A_probabilities.nii.gz")
+    assert image.shape == (26, 22, 24, 3)
+    assert image.get_data_dtype() == np.float32
+    whole = np.asarray(image.dataobj).max(axis=-1) > 0.5
+    np.testing.assert_array_equal(whole, np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj) > 0)
+    assert (tmp_path / "masks" / "A.nii.gz").read_bytes() != mask or report["cases"][0]["postprocessing"] == []
+
+
+def test_probabilities_asked_for_later_are_added(tmp_path: Path, predict: Callable):
+    predict()
+    assert statuses(predict(probabilities=True)) == {"A": "done", "B": "done"}
+    assert (tmp_path / "masks" / "B_probabilities.nii.gz").is_file()
+
+
+def test_an_unknown_convention_is_refused(predict: Callable):
+    with pytest.raises(RuntimeError) as error:
+        predict(labels="brats1999")
+    assert "brats1999" in str(error.value.__cause__)
