@@ -34,10 +34,9 @@ def pip(folder: Path, *words: str) -> None:
 
 
 def files(top: Path) -> set[str]:
+    """Files below a folder, less caches and hidden ones."""
     found = (path.relative_to(top) for path in top.rglob("*") if path.is_file())
-    return {
-        path.as_posix() for path in found if not any(part[0] in "._" and part != "__init__.py" for part in path.parts)
-    }
+    return {path.as_posix() for path in found if not any(p == "__pycache__" or p[0] == "." for p in path.parts)}
 
 
 def test_the_wheel_holds_every_module_and_every_bundle_file(wheel: Path):
