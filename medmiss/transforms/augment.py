@@ -1,6 +1,6 @@
 """Augmentation of a training case: a crop biased to tumour, geometry for all modalities, intensity for each alone."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,16 +88,14 @@ class Augmentation(Randomizable, Transform):
         )
         self.set_random_state()
 
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> "Augmentation":
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> "Augmentation":
         """Set the one random state that all draws, MONAI's included, come from."""
         super().set_random_state(seed, state)
         for transform in (self._blur, *self._voxelwise.transforms):
             transform.set_random_state(state=self.R)
         return self
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Crop and augment."""
         item = dict(data)
         start = self._crop_start(item["label"])
@@ -130,7 +128,7 @@ class Augmentation(Randomizable, Transform):
 
     def _matrix(self) -> np.ndarray:
         """A random rotation and scaling, (3, 3): offset from the crop's centre -> offset in the volume, voxels."""
-        angles = self.R.uniform(-self.rotation, self.rotation, 3)
+        angles = self.R.uniform(-self.rotation, self.rotation, 3).tolist()
         return np.asarray(create_rotate(3, angles))[:3, :3] / self.R.uniform(*self.zoom)
 
     def _change_intensities(self, volume: torch.Tensor) -> None:

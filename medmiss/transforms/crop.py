@@ -1,6 +1,6 @@
 """Crop to the box that holds the brain, as the available modalities show it."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class CropForegroundd(Transform):
             raise ValueError(f"margin is {margin}: expected voxels, 0 or more")
         self.margin = margin
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Crop, and record the box."""
         item = dict(data)
         low, high = self._box(item["foreground"][item["available"]].any(dim=0))

@@ -1,6 +1,6 @@
 """Decide which of the available modalities the network may use: random modality drop and dedicated training."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -48,7 +48,7 @@ class DropModalitiesd(Randomizable, Transform):
         self.keep_probability = keep_probability
         self.subset = None if mode in MODES else torch.tensor(_fixed_presence(mode))
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Add `present`."""
         item = dict(data)
         available = item["available"]
@@ -94,7 +94,7 @@ def _fixed_presence(mode: str) -> tuple[bool, ...]:
         raise ValueError(f"mode is {mode!r}: expected one of {', '.join(MODES)}, or a subset ({error})") from error
 
 
-def share_present(batch: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+def share_present(batch: Mapping[str, Any]) -> dict[str, Any]:
     """Give every sample of a batch the first sample's draw: modality drop once a batch.
 
     The first sample's draw is as random as any other and depends on nothing but that sample's own random state, so

@@ -1,6 +1,6 @@
 """Read a case: the modalities that exist, on the network's grid, with a flag for each."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class LoadCased(Transform):
         self.label = label
         self.resample = resample
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Add the keys above."""
         item = dict(data)
         case: Case = item["case"]

@@ -1,6 +1,6 @@
 """Bring every modality to a common intensity scale, by its own foreground alone."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from monai.transforms import Transform
 
 
 class NormalizeModalitiesd(Transform):
-    """Clip each available modality to robust percentiles of its foreground, then subtract the mean and divide by the std.
+    """Clip each available modality to percentiles of its foreground, then make that mean 0 and standard deviation 1.
 
     Background becomes exactly 0. A constant foreground becomes 0 as well. Absent channels are neither read nor written.
     Reads `image` (4, X, Y, Z), `available` (4,) and `foreground` (4, X, Y, Z); replaces `image`.
@@ -28,7 +28,7 @@ class NormalizeModalitiesd(Transform):
         self.lower = lower
         self.upper = upper
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Normalise `image`."""
         item = dict(data)
         image = item["image"].clone()

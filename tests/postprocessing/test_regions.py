@@ -82,9 +82,7 @@ def test_a_region_outside_wt_counts_as_tumour():
     assert not result[ET].any()
 
 
-@pytest.mark.parametrize(
-    "offset, joined_at", [((1, 0, 0), {6, 18, 26}), ((1, 1, 0), {18, 26}), ((1, 1, 1), {26})]
-)
+@pytest.mark.parametrize("offset, joined_at", [((1, 0, 0), {6, 18, 26}), ((1, 1, 0), {18, 26}), ((1, 1, 1), {26})])
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_connectivity(connectivity, offset, joined_at):
     regions = empty((12, 12, 12))
