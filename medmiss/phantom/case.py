@@ -1,0 +1,85 @@
+"""One synthetic patient: anatomy, tumours, four images and the labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medmiss.modalities import MODALITIES
+from medmiss.phantom.anatomy import add_confounders, surface_depth, warped
+from medmiss.phantom.fields import Fields
+from medmiss.phantom.render import render
+from medmiss.phantom.tissues import FULL_SHAPE, procedural_tissues, read_tissues
+from medmiss.phantom.tumour import LABELS, add_tumour, draw_tumours
+
+BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
+"""Affine of every BraTS volume: LPS voxel order, 1 mm."""
+
+_ANATOMIES = 64
+"""How many different procedural brains there are; each is warped anew for every case."""
+
+
+@dataclass(frozen=True)
+class PhantomCase:
+    """A synthetic patient on the BraTS grid.
+
+    Attributes:
+        images: `(4, X, Y, Z)` float32 in channel order, background 0.
+        labels: `(X, Y, Z)` uint8, BraTS 2018 values (1 NCR/NET, 2 ED, 4 ET).
+        affine: voxel to RAS+ mm.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    affine: np.ndarray
+
+
+def make_case(
+    seed: int,
+    index: int,
+    shape: tuple[int, int, int] = FULL_SHAPE,
+    tissues: Path | str | None = None,
+) -> PhantomCase:
+    """Make the phantom number `index` of the set `seed`: the same arguments give the same patient.
+
+    Args:
+        seed: the set.
+        index: the patient.
+        shape: grid at 1 mm; anything smaller than BraTS's 240x240x155 holds a smaller head.
+        tissues: a tissue map (1 CSF, 2 GM, 3 WM), such as SRI24's; a procedural brain by default.
+
+    Raises:
+        CaseError: when the tissue map is not one.
+    """
+    scale = shape[0] / FULL_SHAPE[0]
+    if tissues is None:
+        source = procedural_tissues((seed, index % _ANATOMIES, 1), shape)
+    else:
+        source = read_tissues(Path(tissues), shape)
+    box = _head_box(source, margin=round(14 * scale))
+    small = source[box]
+    fields = Fields((seed, index), tuple(small.shape), scale)
+    tumours = draw_tumours(small, surface_depth(small > 0, scale), fields)
+    anatomy, midline = warped(small, fields, [(tumour.centre, tumour.radius) for tumour in tumours])
+    structures = add_confounders(anatomy, surface_depth(anatomy > 0, scale), midline, fields)
+    for tumour in tumours:
+        structures = add_tumour(structures, tumour, fields)
+    images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
+    labels = np.zeros(shape, dtype=np.uint8)
+    images[(slice(None), *box)] = render(structures, fields).numpy()
+    labels[box] = LABELS[structures.numpy()]
+    affine = BRATS_AFFINE.copy()
+    affine[1, 3] = shape[1] - 1
+    return PhantomCase(images, labels, affine)
+
+
+def _head_box(tissues: Tensor, margin: int) -> tuple[slice, ...]:
+    found = [torch.nonzero((tissues > 0).movedim(axis, 0).flatten(1).any(1)) for axis in range(3)]
+    return tuple(
+        slice(max(0, int(hits.min()) - margin), min(n, int(hits.max()) + 1 + margin))
+        for hits, n in zip(found, tissues.shape, strict=True)
+    )
+
+
