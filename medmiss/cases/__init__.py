@@ -6,6 +6,7 @@ to the network's grid and back, and `write_volume` a clean file.
 
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
+from medmiss.cases.files import write_atomically
 from medmiss.cases.find import case_from_files, find_cases
 from medmiss.cases.foreground import background_value, foreground, plausibility_warnings
 from medmiss.cases.geometry import Grid
@@ -38,6 +39,7 @@ __all__ = [
     "read_split",
     "read_volume",
     "split_cases",
+    "write_atomically",
     "write_case",
     "write_split",
     "write_volume",

@@ -21,7 +21,7 @@ def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
 
     Args:
         path: a case folder, a folder of cases (up to three levels deep), an MSD folder (with `imagesTr` or
-            `imagesTs`, or one of these), or one 4-D file of MSD.
+            `imagesTs`, or one of these), or one 4-D file, which is taken for MSD's.
         layout: key of `LAYOUTS` to insist on; by default each folder's file names tell.
 
     Returns:
@@ -37,10 +37,9 @@ def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
     place = Path(path).absolute()
     if not place.exists():
         raise CaseError(place.name, "no such file or folder", "a case", "check the path", file=place)
-    if place.is_file():
-        return [_stacked_case(place)]
-    place = place.resolve() if place.name in ("", ".", "..") else place
-    cases = _search(place, LAYOUTS[layout] if layout else None, _MAX_DEPTH)
+    place = place.resolve() if place.name in ("", "..") else place
+    wanted = LAYOUTS[layout] if layout else None
+    cases = [_stacked_case(place)] if place.is_file() else _search(place, wanted, _MAX_DEPTH)
     if not cases:
         remedy = "check the path, or name the files one by one (--flair, --t1, --t1c, --t2)"
         raise CaseError(place.name, "no images", _NAMES, remedy, file=place)
@@ -84,13 +83,13 @@ def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -
 
 
 def _search(folder: Path, layout: Layout | None, depth: int) -> list[Case]:
-    if folder.name in _MSD_FOLDERS:
-        files = (file for file in sorted(folder.iterdir()) if file.is_file() and stem_of(file) is not None)
-        return [_stacked_case(file) for file in files]
-    stacked = [folder / name for name in _MSD_FOLDERS if (folder / name).is_dir()]
-    if stacked:
-        return [case for place in stacked for case in _search(place, layout, depth)]
     children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
+    if layout is None or layout.stacked:
+        if folder.name in _MSD_FOLDERS:
+            return [_stacked_case(child) for child in children if child.is_file() and stem_of(child) is not None]
+        stacked = [child for child in children if child.is_dir() and child.name in _MSD_FOLDERS]
+        if stacked or layout is not None:
+            return [case for place in stacked for case in _search(place, layout, depth)]
     case = _folder_case(folder, [child for child in children if child.is_file()], layout)
     found = [case] if case is not None else []
     if depth > 0 and (case is None or case.problem is not None):

@@ -81,9 +81,10 @@ LAYOUTS: dict[str, Layout] = {
     for layout in (
         Layout("brats2021", "brats2021", _UNDERSCORE, "_", "BraTS2021_9{index:04d}", r"BraTS2021_\d{5}"),
         Layout("brats2018", "brats2018", _UNDERSCORE, "_", "Brats18_PHANTOM_{index:03d}"),
+        # A file ending in -t1c alone could be anybody's: the two dashed layouts go by the case's name too.
         # Post-treatment time points of 2024 count from 100; before, from 000.
         Layout("brats2024", "brats2024", _DASH, "-", "BraTS-GLI-9{index:04d}-100", r"BraTS-GLI-\d{5}-1\d\d"),
-        Layout("brats2023", "brats2023", _DASH, "-", "BraTS-GLI-9{index:04d}-000"),
+        Layout("brats2023", "brats2023", _DASH, "-", "BraTS-GLI-9{index:04d}-000", r"BraTS-[A-Z]+-\d{5}-\d{3}"),
         Layout("brats2013", "brats2013", _PLAIN, "", "brats_2013_phantom{index:04d}", r"brats_2013_"),
         Layout("plain", "brats2018", _PLAIN, "", "phantom_{index:03d}"),
         Layout("msd", "msd", _PLAIN, "", "PHANTOM_{index:03d}", stacked=True),

@@ -1,13 +1,13 @@
 """Split files: which cases train and which validate, by name."""
 
 import json
-import os
 import random
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medmiss.cases.case import Case
+from medmiss.cases.files import write_atomically
 
 Split = dict[str, list[str]]
 """`{"train": [names], "val": [names]}`."""
@@ -46,9 +46,7 @@ def split_cases(names: Iterable[str], val_share: float = 0.2, seed: int = 0) -> 
 
 def write_split(path: Path, split: Split) -> None:
     """Write a split as JSON, at once or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(split, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, (json.dumps(split, indent=2) + "\n").encode())
 
 
 def read_split(path: Path) -> Split:

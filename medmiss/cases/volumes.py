@@ -2,7 +2,6 @@
 
 import gzip
 import logging
-import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
+from medmiss.cases.files import write_atomically
 from medmiss.cases.foreground import background_value
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS
@@ -88,7 +88,7 @@ def read_volume(source: ImageSource, case: str) -> Volume:
     """
     array, affine, oriented = _load(source, case)
     if array.min() == array.max():
-        _fail(case, source.path, f"{array.flat[0]:g} in every voxel", "an image", "leave the file out")
+        _fail(case, source.path, f"{array.flat[0]:g} in every voxel", "an image", "leave this modality out")
     return Volume(array, affine, oriented)
 
 
@@ -180,16 +180,7 @@ def write_volume(path: Path, array: np.ndarray, grid: Grid) -> None:
     content = image.to_bytes()
     if path.name.endswith(".gz"):
         content = gzip.compress(content, compresslevel=4, mtime=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, content)
 
 
 def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -198,9 +189,11 @@ def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]
     if not path.is_file():
         _fail(case, path, "no such file", "an image", "check the path")
     try:
-        array, affine, oriented = (_load_nifti if path.name.endswith(NIFTI_SUFFIXES) else _load_itk)(source, case)
+        array, affine, oriented = (_load_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else _load_itk)(
+            source, case
+        )
     except _READ_ERRORS as error:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).rpartition("ERROR: ")[2]  # SimpleITK puts source lines before it
         _fail(case, path, f"an unreadable file ({text[:200]})", "a NIfTI, MetaImage or NRRD image", "replace it")
     if array.ndim != 3 or min(array.shape) < 2:
         _fail(case, path, f"an image of shape {array.shape}", "a 3-D volume", "give a 3-D volume")
@@ -216,7 +209,7 @@ def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]
 
 
 def _load_nifti(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    image = nib.load(source.path)
+    image = nib.load(source.path, mmap=False)
     if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 is a subclass
         _fail(case, source.path, f"a {type(image).__name__}", "a NIfTI image", "convert it")
     if image.get_data_dtype().kind not in "iuf":
