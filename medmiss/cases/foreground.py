@@ -139,7 +139,7 @@ def _drop_specks(mask: np.ndarray) -> np.ndarray:
     labels, number = cc3d.connected_components(mask, connectivity=26, return_N=True)
     if number <= 1:
         return mask
-    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    sizes = np.bincount(labels.ravel(order="K"), minlength=number + 1)
     kept = sizes >= _KEPT_SHARE * sizes[1:].max()
     kept[0] = False
     return kept[labels]
@@ -151,7 +151,7 @@ def _fill_holes(mask: np.ndarray) -> np.ndarray:
     for index in _faces():
         outside[labels[index]] = True
     outside[0] = False
-    return ~outside[labels]
+    return mask if np.count_nonzero(outside) == number else ~outside[labels]
 
 
 def _dice(first: np.ndarray, second: np.ndarray) -> float:
