@@ -1,5 +1,6 @@
-"""Synthetic BraTS-like patients."""
+"""Synthetic BraTS-like patients, as files and as training data."""
 
 from medmiss.phantom.case import PhantomCase, make_case
+from medmiss.phantom.dataset import MakePhantomd, PhantomRecipe, phantom_recipes
 
-__all__ = ["PhantomCase", "make_case"]
+__all__ = ["MakePhantomd", "PhantomCase", "PhantomRecipe", "make_case", "phantom_recipes"]

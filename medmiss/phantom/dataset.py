@@ -1,0 +1,74 @@
+"""Phantoms made on demand as training data: a case that is made instead of read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Transform
+
+from medmiss.cases import CONVENTIONS, Case, Grid
+from medmiss.modalities import MODALITIES, Subset
+from medmiss.phantom.case import make_case
+from medmiss.phantom.tissues import FULL_SHAPE
+
+
+@dataclass(frozen=True)
+class PhantomRecipe(Case):
+    """What one phantom is made of; stands where a case on disk would.
+
+    Args:
+        seed: of the set.
+        index: of the patient in it.
+        shape: grid, voxels of 1 mm.
+        tissues: tissue map, None for the procedural brain.
+    """
+
+    seed: int = 0
+    index: int = 0
+    shape: tuple[int, int, int] = FULL_SHAPE
+    tissues: Path | None = None
+
+    @property
+    def available(self) -> Subset:
+        """All four modalities."""
+        return MODALITIES
+
+
+def phantom_recipes(
+    number: int,
+    seed: int = 0,
+    tissues: str | Path | None = None,
+    shape: tuple[int, int, int] = FULL_SHAPE,
+) -> list[Case]:
+    """The phantoms 0 to `number - 1` of the set `seed`, for `MakePhantomd`."""
+    return [
+        PhantomRecipe(
+            name=f"phantom_{seed}_{index:05d}",
+            images={},
+            seed=seed,
+            index=index,
+            shape=tuple(shape),
+            tissues=None if tissues is None else Path(tissues),
+        )
+        for index in range(number)
+    ]
+
+
+class MakePhantomd(Transform):
+    """Make the `PhantomRecipe` under `case`; gives the keys of `medmiss.transforms.LoadCased` with its labels."""
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Add `image`, `foreground`, `available`, `label`, `grid`, `name` and `warnings`."""
+        item = dict(data)
+        recipe: PhantomRecipe = item["case"]
+        made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues)
+        item["image"] = torch.from_numpy(made.images)
+        item["foreground"] = item["image"] > 0
+        item["available"] = torch.ones(len(MODALITIES), dtype=torch.bool)
+        item["label"] = torch.from_numpy(CONVENTIONS[recipe.convention].regions(made.labels)).float()
+        item["grid"] = Grid(recipe.shape, made.affine)
+        item["name"] = recipe.name
+        item["warnings"] = []
+        return item
