@@ -86,21 +86,20 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         argparse.ArgumentError: when the arguments do not go together.
+        BundleError: when there is no such bundle.
     """
     overrides = overrides_of(args)
     from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle
 
-    expected: tuple[type[Exception], ...] = (BundleError,)
-    try:
-        bundle = resolve_bundle(args.bundle)  # before the imports that take seconds
-        from medmiss.cases import CaseError
-        from medmiss.inference.evaluator import CasesFailed
+    bundle = resolve_bundle(args.bundle)  # before the imports that take seconds
+    from medmiss.cases import CaseError
+    from medmiss.inference.evaluator import CasesFailed
 
-        expected = (BundleError, CaseError, CasesFailed)
+    try:
         load_bundle(bundle, overrides).get_parsed_content("evaluator").run()
     except Exception as error:
         cause: BaseException | None = error  # MONAI wraps what a part of the configuration raises
-        while cause is not None and not isinstance(cause, expected):
+        while cause is not None and not isinstance(cause, (BundleError, CaseError, CasesFailed)):
             cause = cause.__cause__
         if cause is None:
             raise

@@ -85,7 +85,7 @@ class PredictionEvaluator(Evaluator):
         self.facts = run_facts(bundle, weights, predictor.device)
         self.cases: list[Record] = []
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Predict all cases.
 
         Raises:
@@ -103,7 +103,7 @@ class PredictionEvaluator(Evaluator):
         count = {
             status: sum(case["status"] == status for case in self.cases) for status in ("done", "skipped", "failed")
         }
-        logger.info("%(done)d cases done, %(skipped)d finished before, %(failed)d failed", count)
+        logger.info("cases done: %(done)d, finished before: %(skipped)d, failed: %(failed)d", count)
         if count["failed"]:
             names = ", ".join(case["case"] for case in self.cases if case["status"] == "failed")
             raise CasesFailed(f"{count['failed']} of {len(self.cases)} cases failed: {names}")

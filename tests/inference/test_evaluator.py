@@ -49,7 +49,10 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 def test_a_mask_has_the_grid_of_its_case(tmp_path: Path, predict: Callable, cases: Path):
     report = predict()
     assert statuses(report) == {"A": "done", "B": "done"}
-    image, mask = nib.load(cases / "A" / "A_flair.nii.gz"), nib.load(tmp_path / "masks" / "A.nii.gz")
+    image, mask = (
+        nib.Nifti1Image.from_filename(cases / "A" / "A_flair.nii.gz"),
+        nib.Nifti1Image.from_filename(tmp_path / "masks" / "A.nii.gz"),
+    )
     assert mask.shape == image.shape
     assert mask.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(mask.affine, image.affine)
@@ -68,16 +71,16 @@ def test_the_report_says_what_was_done(tmp_path: Path, predict: Callable):
     assert case["modalities_available"] == ["flair", "t2"]
     assert case["modalities_used"] == ["flair"]
     assert case["outputs"] == ["B.nii.gz"]
-    mask = np.asarray(nib.load(tmp_path / "masks" / "B.nii.gz").dataobj)
+    mask = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "masks" / "B.nii.gz").dataobj)
     assert case["volumes_ml"]["WT"] == pytest.approx(np.count_nonzero(mask) / 1000, abs=1e-3)
     assert str(tmp_path) not in json.dumps(report)
 
 
 def test_labels_are_those_asked_for(tmp_path: Path, predict: Callable):
     predict()
-    brats2018 = np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj)
+    brats2018 = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "masks" / "A.nii.gz").dataobj)
     predict(labels="msd", overwrite=True)
-    msd = np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj)
+    msd = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "masks" / "A.nii.gz").dataobj)
     np.testing.assert_array_equal(msd, np.array([0, 2, 1, 0, 3])[brats2018])
 
 
@@ -91,7 +94,7 @@ def test_one_bad_case_fails_alone(
     assert "A_t1.nii.gz" in report["cases"][0]["error"]
     assert str(tmp_path) not in json.dumps(report)
     assert not (tmp_path / "masks" / "A.nii.gz").exists()
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"][0].startswith("case A, file ")
+    assert next(record.message for record in caplog.records if record.levelname == "ERROR").startswith("case A, file ")
 
 
 def test_a_second_run_skips_what_is_finished(tmp_path: Path, predict: Callable, cases: Path, write_case: WriteCase):
@@ -150,11 +153,13 @@ def test_probabilities_agree_with_the_mask(tmp_path: Path, predict: Callable):
     mask = (tmp_path / "masks" / "A.nii.gz").read_bytes()
     report = predict(probabilities=True, postprocessing=None, overwrite=True)
     assert report["cases"][0]["outputs"] == ["A.nii.gz", "A_probabilities.nii.gz"]
-    image = nib.load(tmp_path / "masks" / "A_probabilities.nii.gz")
+    image = nib.Nifti1Image.from_filename(tmp_path / "masks" / "A_probabilities.nii.gz")
     assert image.shape == (26, 22, 24, 3)
     assert image.get_data_dtype() == np.float32
     whole = np.asarray(image.dataobj).max(axis=-1) > 0.5
-    np.testing.assert_array_equal(whole, np.asarray(nib.load(tmp_path / "masks" / "A.nii.gz").dataobj) > 0)
+    np.testing.assert_array_equal(
+        whole, np.asarray(nib.Nifti1Image.from_filename(tmp_path / "masks" / "A.nii.gz").dataobj) > 0
+    )
     assert (tmp_path / "masks" / "A.nii.gz").read_bytes() != mask or report["cases"][0]["postprocessing"] == []
 
 
