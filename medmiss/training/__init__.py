@@ -8,13 +8,14 @@ from medmiss.training.distributed import join_process_group, leave_process_group
 from medmiss.training.evaluator import MethodEvaluator
 from medmiss.training.loss_terms import LossTerms
 from medmiss.training.metrics import RegionDice
-from medmiss.training.progress import TerminalProgress
+from medmiss.training.progress import EpochLog, TerminalProgress
 from medmiss.training.samplers import EpochSampler, ShardSampler
 from medmiss.training.schedule import WarmupDecay
 from medmiss.training.trainer import MethodTrainer
 
 __all__ = [
     "CachedCases",
+    "EpochLog",
     "EpochSampler",
     "LossTerms",
     "MethodEvaluator",

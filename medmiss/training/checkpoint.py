@@ -10,7 +10,7 @@ from torch import nn
 
 from medmiss.training.average import WeightAverage
 from medmiss.training.evaluator import MethodEvaluator
-from medmiss.training.files import atomic_save
+from medmiss.training.files import save_tensors
 from medmiss.training.trainer import MethodTrainer
 
 logger = logging.getLogger(__name__)
@@ -91,9 +91,9 @@ class RunCheckpoint:
         epoch = trainer.state.epoch
         if self.evaluator is None or self.evaluator.state.best_metric_epoch == epoch:
             weights = self.average.weights if self.average else self.network.state_dict()
-            atomic_save(weights, self.model_path)
+            save_tensors(weights, self.model_path)
         if epoch % self.interval == 0 or epoch == trainer.state.max_epochs:
-            atomic_save(self.state_of(trainer), self.path)
+            save_tensors(self.state_of(trainer), self.path)
 
     def state_of(self, trainer: MethodTrainer) -> dict[str, Any]:
         """The whole state of the run: tensors and plain Python values only."""

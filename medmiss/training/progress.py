@@ -1,9 +1,13 @@
-"""A progress bar, where somebody can see it."""
+"""What a person sees of a run: a progress bar and a line an epoch."""
 
+import logging
 import sys
 from typing import Any
 
+from ignite.engine import Events
 from ignite.handlers.tqdm_logger import ProgressBar
+
+logger = logging.getLogger(__name__)
 
 
 class TerminalProgress:
@@ -13,3 +17,25 @@ class TerminalProgress:
         """Register with the engine, or not."""
         if sys.stderr.isatty():
             ProgressBar().attach(engine, output_transform=lambda output: {"loss": output["loss"]})
+
+
+class EpochLog:
+    """One log line at the end of an epoch: all of `engine.state.metrics`.
+
+    (MONAI's `StatsHandler` sets up loggers of its own, which neither `logging.conf` nor `--quiet` governs.)
+
+    Args:
+        title: what the line is about, such as `"training"`.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def attach(self, engine: Any) -> None:
+        """Register with the engine."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def write(self, engine: Any) -> None:
+        """Log the line."""
+        values = ", ".join(f"{name} {value:.4g}" for name, value in engine.state.metrics.items())
+        logger.info("%s, epoch %d: %s", self.title, engine.state.epoch, values)

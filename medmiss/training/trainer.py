@@ -28,7 +28,7 @@ class MethodTrainer(SupervisedTrainer):
     """Trains any method from its loss terms.
 
     `state.output` of an iteration is `{"loss": sum, <term>: value, ...}`, plain numbers; at the end of an
-    epoch `state.metrics` holds their means (of this process) and the learning rate.
+    epoch `state.metrics` holds their means (of this process) and the last step's learning rate.
 
     Args:
         device: where the network is.
@@ -137,6 +137,7 @@ class MethodTrainer(SupervisedTrainer):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        self._rate = self.optimizer.param_groups[0]["lr"]
         if self.scheduler is not None:
             self.scheduler.step()
         if self.average is not None:
@@ -154,7 +155,7 @@ class MethodTrainer(SupervisedTrainer):
 
     def _finish_epoch(self, engine: Any) -> None:
         self.state.metrics = {name: value / self._counts[name] for name, value in self._sums.items()}
-        self.state.metrics["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        self.state.metrics["learning_rate"] = self._rate
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

@@ -1,0 +1,164 @@
+"""`medmiss train`: a thin layer over a bundle's training configuration."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from medmiss.modalities import parse_subset
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "train a bundle on a folder of cases"
+
+EXAMPLES = """\
+DATA holds labelled cases in any layout that 'medmiss predict' reads. Cases that lack modalities are used
+with what they have. A fifth of the patients validates, or what --splits says: a JSON file
+{"train": [names], "val": [names]}.
+
+OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the validation cases, so
+'medmiss predict --bundle OUT' uses them. OUT/tensorboard has the curves, OUT/checkpoints/last.pt the state
+of the run, OUT/cache the prepared cases (it may be deleted). A run that was stopped, however hard, goes on
+with --resume as if it had not been; its settings are those in OUT/configs/train.json.
+
+Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE.
+On several GPUs: torchrun --nproc_per_node=2 -m monai.bundle run --bundle_root B
+  --config_file "['B/configs/train.json','B/configs/multi_gpu_train.json']" --dataset_dir DATA --output_dir OUT
+
+examples:
+  medmiss train --data CASES --out runs/mine
+  medmiss train --data CASES --out runs/mine --resume
+  medmiss train --data CASES --out runs/flair_t2 --subset flair,t2 --epochs 100
+  medmiss train --data CASES --out runs/wide --set "network_def::alpha=0.2" --set "train::trainer::clip_norm=1"
+
+Exit status: 0 done, 1 the run failed, 2 wrong usage. Research use only."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of labelled cases")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<bundle>)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="which cases train and which validate")
+    parser.add_argument(
+        "--subset", metavar="M,...", help="train for these modalities alone, such as flair,t2 (dedicated training)"
+    )
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="samples a step")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the weights, the split and every random draw")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of the forward pass")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare samples")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="ID=VALUE", help="any entry of train.json; VALUE is JSON or text"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and return the exit status.
+
+    Raises:
+        argparse.ArgumentError: when the arguments do not go together.
+    """
+    from medmiss.inference.bundle import resolve_bundle
+
+    overrides = overrides_of(args)
+    source = resolve_bundle(args.bundle)
+    out = (args.out or Path("runs") / source.name).resolve()
+    goes_on = args.resume and (out / "configs" / "train.json").is_file()
+    if not args.resume and (out / "checkpoints" / "last.pt").is_file():
+        raise argparse.ArgumentError(None, f"{out} holds an earlier run: --resume it or choose another --out")
+    base = out if goes_on else source
+    if not (base / "configs" / "train.json").is_file():
+        raise argparse.ArgumentError(None, f"bundle {base} has no configs/train.json: it cannot be trained")
+
+    # Not at the top: they take seconds.
+    from monai.bundle import ConfigParser
+
+    from medmiss.training.bundle import write_run_bundle
+
+    parser = ConfigParser()
+    parser.read_config(str(base / "configs" / "train.json"))
+    for name in overrides:
+        parent, _, _ = name.rpartition("::")
+        if name not in parser and (not parent or parent not in parser):
+            raise argparse.ArgumentError(None, f"{base / 'configs' / 'train.json'} has no entry {name}")
+    parser.update({**overrides, "bundle_root": str(base), "output_dir": str(out)})
+    if not goes_on:
+        write_run_bundle(source, parser.config, out)
+    elif (out / "splits.json").is_file():
+        parser["splits"] = str(out / "splits.json")
+    return _execute(parser, out)
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The entries of the bundle's training configuration that the arguments set.
+
+    Raises:
+        argparse.ArgumentError: when DATA or FILE does not exist, or a subset or a setting cannot be read.
+    """
+    for path in (args.data, args.splits):
+        if path is not None and not path.exists():
+            raise argparse.ArgumentError(None, f"{path} does not exist")
+    overrides: dict[str, Any] = {
+        "dataset_dir": str(args.data.resolve()),
+        "splits": None if args.splits is None else str(args.splits.resolve()),
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "precision": args.precision,
+        "workers": args.workers,
+    }
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    overrides |= {"device::name": args.device, "resume": args.resume, "quiet": args.quiet}
+    if args.subset is not None:
+        try:
+            subset = ",".join(parse_subset(args.subset))
+        except ValueError as error:
+            raise argparse.ArgumentError(None, f"--subset: {error}") from error
+        overrides |= {"modalities": subset, "modality_drop": "none", "val_subsets": ["all"]}
+    for setting in args.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise argparse.ArgumentError(None, f"--set {setting}: expected ID=VALUE")
+        overrides[name] = _value(value)
+    return overrides
+
+
+def _execute(parser: Any, out: Path) -> int:
+    """Run the configuration's steps as `python -m monai.bundle run` does, and return the exit status."""
+    from medmiss.cases import CaseError
+    from medmiss.inference.bundle import BundleError
+
+    expected = (BundleError, CaseError, OSError, FloatingPointError, ValueError)
+    try:
+        for step in ("initialize", "run"):
+            for index in range(len(parser[step])):
+                parser.get_parsed_content(f"{step}::{index}")
+    except Exception as error:
+        cause: BaseException | None = error  # MONAI wraps what a part of the configuration raises
+        while cause is not None and not isinstance(cause, expected):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        logger.error("%s", cause)
+        logger.debug("where it happened:", exc_info=error)
+        return 1
+    logger.info("the best weights are in %s: medmiss predict --bundle %s uses them", out / "models" / "model.pt", out)
+    return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return int(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

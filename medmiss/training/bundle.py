@@ -1,0 +1,41 @@
+"""The output folder of a run as a bundle of its own, which predicts with the trained weights."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medmiss.training.files import save_json
+
+CONFIGS = Path("configs")
+
+
+def write_run_bundle(source: Path, config: Mapping[str, Any], out: Path) -> None:
+    """Make `out` a bundle beside which the run puts `models/model.pt`.
+
+    The network and the window of inference are those of training; nothing that the source says of its own
+    weights is carried over.
+
+    Args:
+        source: the bundle that is trained.
+        config: its training configuration with all changes of this run; unresolved.
+        out: output folder of the run.
+    """
+    (out / CONFIGS).mkdir(parents=True, exist_ok=True)
+    for name in ("LICENSE", CONFIGS / "logging.conf", CONFIGS / "evaluate.json", CONFIGS / "multi_gpu_train.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
+    metadata = json.loads((source / CONFIGS / "metadata.json").read_text())
+    metadata.pop("eval_metrics", None)
+    metadata["version"] = "0.0.1"
+    metadata["changelog"] = {"0.0.1": f"trained from the bundle {source.name} by medmiss train"}
+    metadata["description"] = f"{metadata['task']}. Trained by medmiss train; not validated, not for clinical use."
+    inference = json.loads((source / CONFIGS / "inference.json").read_text())
+    inference["network_def"] = config["network_def"]
+    inference["inferer"]["roi_size"] = config["crop_size"]
+    save_json(metadata, out / CONFIGS / "metadata.json")
+    save_json(inference, out / CONFIGS / "inference.json")
+    # Last: where it is, the folder is complete, and a run that is resumed reads it.
+    paths = {"bundle_root": ".", "output_dir": "@bundle_root", "resume": False, "quiet": False}
+    save_json({key: value for key, value in config.items() if key != "_meta_"} | paths, out / CONFIGS / "train.json")
