@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import (
-    Compose,
     RandAdjustContrast,
     RandGaussianNoise,
     RandGaussianSmooth,
@@ -17,6 +16,7 @@ from monai.transforms import (
     create_rotate,
 )
 from monai.utils import convert_to_tensor, ensure_tuple_rep
+from torch.nn.functional import affine_grid, grid_sample
 
 
 class Augmentation(Randomizable, Transform):
@@ -77,21 +77,21 @@ class Augmentation(Randomizable, Transform):
         self.affine_probability = affine_probability
         self.rotation = np.radians(rotation)
         self.zoom = zoom
-        self._blur = RandGaussianSmooth(blur, blur, blur, prob=intensity_probability)
-        self._voxelwise = Compose(
-            [
-                RandGaussianNoise(prob=intensity_probability, std=noise),
-                RandScaleIntensity(scale, prob=intensity_probability),
-                RandShiftIntensity(shift, prob=intensity_probability),
-                RandAdjustContrast(prob=intensity_probability, gamma=gamma, retain_stats=True),
-            ]
+        self.intensity_probability = intensity_probability
+        # MONAI's part is what a change does; whether it happens is drawn here, so that most volumes are left alone
+        self._blur = RandGaussianSmooth(blur, blur, blur, prob=1.0)
+        self._voxelwise = (
+            RandGaussianNoise(prob=1.0, std=noise),
+            RandScaleIntensity(scale, prob=1.0),
+            RandShiftIntensity(shift, prob=1.0),
+            RandAdjustContrast(prob=1.0, gamma=gamma, retain_stats=True),
         )
         self.set_random_state()
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> "Augmentation":
         """Set the one random state that all draws, MONAI's included, come from."""
         super().set_random_state(seed, state)
-        for transform in (self._blur, *self._voxelwise.transforms):
+        for transform in (self._blur, *self._voxelwise):
             transform.set_random_state(state=self.R)
         return self
 
@@ -101,13 +101,14 @@ class Augmentation(Randomizable, Transform):
         start = self._crop_start(item["label"])
         matrix = self._matrix() if self.R.rand() < self.affine_probability else None
         flipped = [axis + 1 for axis in range(3) if self.R.rand() < self.flip_probability]
+        turn = None if matrix is None else _Turn(start, self.crop_size, matrix)
         for key in ("image", "label", "foreground"):
             if key not in item:
                 continue
-            if matrix is None:
+            if turn is None:
                 volume = crop_with_padding(item[key], start, self.crop_size)
             else:
-                volume = _resample(item[key], start, self.crop_size, matrix, nearest=key != "image")
+                volume = turn(item[key], nearest=key != "image")
             item[key] = volume.flip(flipped) if flipped else volume
         for channel in torch.nonzero(item["available"]).flatten().tolist():
             self._change_intensities(item["image"][channel])
@@ -133,11 +134,17 @@ class Augmentation(Randomizable, Transform):
 
     def _change_intensities(self, volume: torch.Tensor) -> None:
         """Blur, noise, contrast, offset and gamma on one modality (X, Y, Z), in place, wherever it is not 0."""
+        blurs, *chosen = self.R.rand(1 + len(self._voxelwise)) < self.intensity_probability
+        changes = [change for change, happens in zip(self._voxelwise, chosen, strict=True) if happens]
+        if not (blurs or changes):
+            return
         mask = volume != 0
         if mask.sum() < 2:
             return
-        blurred = convert_to_tensor(self._blur(volume[None]), track_meta=False)[0]
-        volume[mask] = convert_to_tensor(self._voxelwise(blurred[mask][None]), track_meta=False)[0]
+        values = (self._blur(volume[None])[0] if blurs else volume)[mask][None]
+        for change in changes:
+            values = change(values)
+        volume[mask] = convert_to_tensor(values, track_meta=False)[0]
 
 
 def crop_with_padding(volume: torch.Tensor, start: np.ndarray, size: np.ndarray) -> torch.Tensor:
@@ -151,20 +158,23 @@ def crop_with_padding(volume: torch.Tensor, start: np.ndarray, size: np.ndarray)
     return result
 
 
-def _resample(
-    volume: torch.Tensor, start: np.ndarray, size: np.ndarray, matrix: np.ndarray, nearest: bool
-) -> torch.Tensor:
-    """The crop (C, *size) at `start`, turned about its centre by `matrix`.
+class _Turn:
+    """Takes crops of `size` at `start`, turned about their centre by `matrix`, from volumes of one shape.
 
     Only the box that the turned crop touches is read: `|matrix|` times the crop's size, one voxel more on each side.
     `grid_sample` counts axes backwards and in halves of each box's size, hence the factor and the reversals.
     """
-    box = np.ceil(np.abs(matrix) @ size).astype(int) + 2
-    box += (box - size) % 2  # the same centre for both
-    source = crop_with_padding(volume, start - (box - size) // 2, box).float()
-    theta = (matrix * size[None, :] / box[:, None])[::-1, ::-1]
-    theta = torch.from_numpy(np.concatenate([theta, np.zeros((3, 1))], axis=1)).float()
-    grid = torch.nn.functional.affine_grid(theta[None], [1, 1, *size.tolist()], align_corners=False)
-    mode = "nearest" if nearest else "bilinear"
-    sampled = torch.nn.functional.grid_sample(source[None], grid, mode=mode, align_corners=False)[0]
-    return sampled.to(volume.dtype)
+
+    def __init__(self, start: np.ndarray, size: np.ndarray, matrix: np.ndarray) -> None:
+        self.box = np.ceil(np.abs(matrix) @ size).astype(int) + 2
+        self.box += (self.box - size) % 2  # the same centre for both
+        self.start = start - (self.box - size) // 2
+        theta = (matrix * size[None, :] / self.box[:, None])[::-1, ::-1]
+        theta = np.concatenate([theta, np.zeros((3, 1))], axis=1)
+        self.grid = affine_grid(torch.from_numpy(theta[None]).float(), [1, 1, *size.tolist()], align_corners=False)
+
+    def __call__(self, volume: torch.Tensor, nearest: bool) -> torch.Tensor:
+        """The turned crop (C, *size) of `volume` (C, X, Y, Z), in its own dtype."""
+        source = crop_with_padding(volume, self.start, self.box).float()
+        mode = "nearest" if nearest else "bilinear"
+        return grid_sample(source[None], self.grid, mode=mode, align_corners=False)[0].to(volume.dtype)

@@ -10,8 +10,8 @@ from monai.transforms import Compose
 from medmiss.transforms import Augmentation, CropForegroundd, DropModalitiesd, NormalizeModalitiesd
 
 SHAPE = (40, 44, 36)
-STRONG = {"affine_probability": 1.0, "intensity_probability": 1.0}
-GEOMETRY_ONLY = {"intensity_probability": 0.0, "flip_probability": 0.0, "tumour_probability": 1.0}
+STRONG: dict[str, Any] = {"affine_probability": 1.0, "intensity_probability": 1.0}
+GEOMETRY_ONLY: dict[str, Any] = {"intensity_probability": 0.0, "flip_probability": 0.0, "tumour_probability": 1.0}
 
 
 def item(available=(True, True, True, True), shape=SHAPE):

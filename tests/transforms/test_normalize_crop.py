@@ -81,6 +81,11 @@ def test_what_an_absent_channel_holds_changes_nothing():
     assert torch.equal(result["image"][[0, 1, 3]], expected["image"][[0, 1, 3]])
 
 
+def test_the_two_give_the_same_in_either_order():
+    first, second = CropForegroundd()(NormalizeModalitiesd()(item())), NormalizeModalitiesd()(CropForegroundd()(item()))
+    assert torch.equal(first["image"], second["image"]) and first["box"] == second["box"]
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="percentiles"):
         NormalizeModalitiesd(lower=50, upper=50)
