@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             raise argparse.ArgumentError(None, f"{base / 'configs' / 'train.json'} has no entry {name}")
     parser.update({**overrides, "bundle_root": str(base), "output_dir": str(out)})
     if not goes_on:
-        write_run_bundle(source, parser.config, out)
+        write_run_bundle(source, parser.get(), out)
     elif (out / "splits.json").is_file():
         parser["splits"] = str(out / "splits.json")
     return _execute(parser, out)

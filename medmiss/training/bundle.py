@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from medmiss.training.files import save_json
 CONFIGS = Path("configs")
 
 
-def write_run_bundle(source: Path, config: Mapping[str, Any], out: Path) -> None:
+def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     """Make `out` a bundle beside which the run puts `models/model.pt`.
 
     The network and the window of inference are those of training; nothing that the source says of its own
@@ -19,7 +18,7 @@ def write_run_bundle(source: Path, config: Mapping[str, Any], out: Path) -> None
 
     Args:
         source: the bundle that is trained.
-        config: its training configuration with all changes of this run; unresolved.
+        config: its training configuration with all changes of this run, a dictionary as in `train.json`.
         out: output folder of the run.
     """
     (out / CONFIGS).mkdir(parents=True, exist_ok=True)
@@ -37,5 +36,5 @@ def write_run_bundle(source: Path, config: Mapping[str, Any], out: Path) -> None
     save_json(metadata, out / CONFIGS / "metadata.json")
     save_json(inference, out / CONFIGS / "inference.json")
     # Last: where it is, the folder is complete, and a run that is resumed reads it.
-    paths = {"bundle_root": ".", "output_dir": "@bundle_root", "resume": False, "quiet": False}
-    save_json({key: value for key, value in config.items() if key != "_meta_"} | paths, out / CONFIGS / "train.json")
+    place = {"bundle_root": ".", "dataset_dir": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
+    save_json({**config, **place}, out / CONFIGS / "train.json")

@@ -1,12 +1,13 @@
 """Validation with fixed sets of modalities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
 from torch import Tensor
 
 from medmiss.methods import Method
@@ -36,7 +37,7 @@ class MethodEvaluator(SupervisedEvaluator):
         device: torch.device,
         val_data_loader: Any,
         network: Method,
-        inferer: Callable[[Tensor, Method, Tensor], Tensor],
+        inferer: Inferer,
         metric: RegionDice,
         average: WeightAverage | None = None,
         precision: str = "float32",
@@ -55,7 +56,7 @@ class MethodEvaluator(SupervisedEvaluator):
         self.average = average
         self.precision = precision
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Evaluate; `state.metrics` holds the result."""
         with self.average.applied() if self.average else nullcontext():
             super().run(global_epoch)

@@ -46,7 +46,7 @@ class RegionDice(Metric):
         """`(subsets, 3)`: mean Dice of each subset and region over cases, all processes together; NaN where none."""
         rows = torch.cat(self._rows) if self._rows else torch.zeros(0, 2 + len(REGIONS), dtype=torch.float64)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rows = evenly_divisible_all_gather(rows.to(_collective_device())).cpu()
+            rows = evenly_divisible_all_gather(rows.to(_collective_device()), concat=True).cpu()
         once = {int(row[0]): row for row in rows}
         counted = torch.stack([once[number] for number in sorted(once)]) if once else rows
         return torch.stack(

@@ -53,6 +53,6 @@ class WarmupDecay(LRScheduler):
         state = super().state_dict()
         return {key: state[key] for key in ("last_epoch", "_step_count", "base_lrs", "_last_lr")}
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Current rate of each parameter group."""
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Events
@@ -98,7 +98,9 @@ class MethodTrainer(SupervisedTrainer):
     @property
     def loss_terms(self) -> LossTerms:
         """The trained module, without the distributed wrapper."""
-        return self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        module = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        assert isinstance(module, LossTerms)
+        return module
 
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, float]:
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking)
@@ -111,8 +113,9 @@ class MethodTrainer(SupervisedTrainer):
         self.network.train()
         if position == first:
             self.optimizer.zero_grad(set_to_none=True)
+        # Between steps, processes accumulate each for itself.
         waits = isinstance(self.network, DistributedDataParallel) and not steps_now
-        with self.network.no_sync() if waits else nullcontext():
+        with cast(DistributedDataParallel, self.network).no_sync() if waits else nullcontext():
             with autocast(self.state.device, self.precision):
                 terms = self.inferer(batch, self.network)
                 engine.fire_event(IterationEvents.FORWARD_COMPLETED)

@@ -1,0 +1,258 @@
+"""The trainer on a method small enough to check by hand; stopping and resuming."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader
+from monai.handlers import ValidationHandler
+from monai.transforms import RandScaleIntensityd
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medmiss.methods import Method
+from medmiss.training import (
+    EpochSampler,
+    LossTerms,
+    MethodEvaluator,
+    MethodTrainer,
+    RegionDice,
+    RunCheckpoint,
+    SeededDataset,
+    WarmupDecay,
+    WeightAverage,
+    load_weights,
+)
+
+CPU = torch.device("cpu")
+
+
+class TinyMethod(Method):
+    """One convolution with dropout and two terms."""
+
+    def __init__(self, handlers: Sequence[Any] = ()) -> None:
+        super().__init__(functional.binary_cross_entropy_with_logits)
+        torch.manual_seed(3)
+        self.layer = nn.Conv3d(4, 3, 1)
+        self.dropout = nn.Dropout(0.0)
+        self.brought = handlers
+
+    def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
+        assert present is not None
+        return self.layer(self.dropout(image * present[:, :, None, None, None]))
+
+    def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
+        logits = self(image, present)
+        return {"segmentation": self.task_loss(logits, label), "size": 0.1 * logits.abs().mean()}
+
+    def handlers(self) -> Sequence[Any]:
+        return self.brought
+
+
+class Items:
+    """Five prepared cases; item i lacks modality i."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(index)
+        image = torch.randn(4, 4, 4, 4, generator=generator)
+        available = torch.arange(4) != index
+        label = (image[:3] > 0).float()
+        return {"image": image, "label": label, "available": available, "present": available.clone()}
+
+
+class ValidationItems(Items):
+    subset_names = ("all",)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {**super().__getitem__(index), "row": torch.tensor([index, 0])}
+
+
+def whole_volume(image: Tensor, network: Method, present: Tensor) -> Tensor:
+    return network(image, present)
+
+
+def build(
+    folder: Path | None = None, method: TinyMethod | None = None, batch: int = 2, resume: bool = False, **options: Any
+) -> tuple[TinyMethod, MethodTrainer]:
+    method = TinyMethod() if method is None else method
+    data = SeededDataset(Items(), RandScaleIntensityd("image", factors=0.5, prob=1.0), seed=1)
+    loader = DataLoader(data, sampler=EpochSampler(data, seed=1), batch_size=batch)
+    optimizer = options.pop("optimizer", None) or torch.optim.AdamW(method.parameters(), lr=0.02)
+    options = {"device": CPU, "max_epochs": 1, "seed": 1, **options}
+    if folder is not None:
+        average = WeightAverage(method, decay=0.9)
+        evaluator = MethodEvaluator(
+            CPU,
+            DataLoader(ValidationItems()),
+            method,
+            whole_volume,
+            RegionDice(["all"]),
+            average,  # type: ignore[arg-type]
+        )
+        checkpoint = RunCheckpoint(folder / "checkpoints", folder / "model.pt", method, evaluator, average, resume)
+        options["train_handlers"] = [ValidationHandler(1, evaluator), checkpoint]
+        options["average"] = average
+        options["scheduler"] = WarmupDecay(optimizer, steps=3 * options["max_epochs"], warmup=0.1)
+    trainer = MethodTrainer(train_data_loader=loader, network=LossTerms(method), optimizer=optimizer, **options)
+    return method, trainer
+
+
+def test_the_terms_are_summed_and_their_means_logged():
+    outputs = []
+    _, trainer = build()
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(dict(engine.state.output)))
+    trainer.run()
+    assert len(outputs) == 3
+    for output in outputs:
+        assert output["loss"] == pytest.approx(output["segmentation"] + output["size"])
+    for name in ("loss", "segmentation", "size"):
+        assert trainer.state.metrics[name] == pytest.approx(sum(output[name] for output in outputs) / 3)
+    assert trainer.state.metrics["learning_rate"] == 0.02
+
+
+def test_accumulating_two_batches_is_one_batch_of_two():
+    """Five items: two steps of two and, at the end of the epoch, one of what is left."""
+    options = {"max_epochs": 2}
+    whole, _ = _trained(build(batch=2, **options))
+    parts, trainer = _trained(build(batch=1, accumulation=2, **options))
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict())
+    assert trainer.state.iteration == 10
+
+
+def _trained(built: tuple[TinyMethod, MethodTrainer]) -> tuple[TinyMethod, MethodTrainer]:
+    built[1].run()
+    return built
+
+
+def test_the_gradient_is_clipped():
+    method = TinyMethod()
+    before = nn.utils.parameters_to_vector(method.parameters()).detach().clone()
+    build(method=method, batch=5, clip_norm=1e-3, optimizer=torch.optim.SGD(method.parameters(), lr=1.0))[1].run()
+    moved = nn.utils.parameters_to_vector(method.parameters()) - before
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    method, trainer = build()
+    nn.init.constant_(method.layer.weight, torch.nan)
+    with pytest.raises(FloatingPointError, match=r"epoch 1, iteration 1.*'segmentation': nan"):
+        trainer.run()
+
+
+def test_one_draw_of_modalities_a_batch_on_request():
+    seen = []
+
+    class Watching(TinyMethod):
+        def loss_terms(self, image, present, label, available):
+            seen.append((present, available))
+            return super().loss_terms(image, present, label, available)
+
+    build(method=Watching(), batch=5, drop_per_batch=True)[1].run()
+    ((present, available),) = seen
+    assert torch.equal(present, present[:1] & available)
+
+
+def test_a_method_brings_its_handlers():
+    class Counter:
+        epochs = 0
+
+        def attach(self, engine: Any) -> None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.count)
+
+        def count(self) -> None:
+            self.epochs += 1
+
+    counter = Counter()
+    build(method=TinyMethod([counter]), max_epochs=3)[1].run()
+    assert counter.epochs == 3
+
+
+@pytest.mark.parametrize("options", [{"accumulation": 0}, {"precision": "float8"}, {"precision": "float16"}])
+def test_wrong_options_are_named(options: dict):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        build(**options)
+
+
+def test_bfloat16_trains():
+    method, trainer = build(precision="bfloat16", max_epochs=30)
+    trainer.run()
+    assert method.layer.weight.dtype == torch.float32
+    assert trainer.state.metrics["segmentation"] < 0.6
+
+
+def test_the_best_weights_are_the_averaged_ones_of_the_best_epoch(tmp_path: Path):
+    method, trainer = build(tmp_path, max_epochs=3)
+    averages = []
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: averages.append({k: v.clone() for k, v in trainer.average.weights.items()})
+    )
+    trainer.run()
+    best = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["best"]
+    saved = load_weights(TinyMethod(), tmp_path / "model.pt").state_dict()
+    assert_same(dict(saved), averages[best["epoch"] - 1])
+    assert not torch.equal(saved["layer.weight"], method.layer.weight)
+
+
+class Stop(Exception):
+    """Stands for the kill."""
+
+
+@pytest.mark.parametrize("moment", [Events.EPOCH_STARTED(once=3), Events.ITERATION_COMPLETED(once=8)])
+def test_a_stopped_and_resumed_run_is_the_unbroken_one(tmp_path: Path, moment: Any):
+    def run(folder: Path, **options: Any) -> dict[str, Any]:
+        method, trainer = build(folder, max_epochs=5, **options)
+        method.dropout.p = 0.5  # the network draws too
+        if "stop" in folder.name and not options:
+            trainer.add_event_handler(moment, _stop)
+            with pytest.raises(Stop):
+                trainer.run()
+        else:
+            trainer.run()
+        return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+
+    unbroken = run(tmp_path / "unbroken")
+    assert run(tmp_path / "stopped")["epoch"] == 2
+    resumed = run(tmp_path / "stopped", resume=True)
+    assert resumed["epoch"] == 5
+    assert_same(resumed, unbroken)
+    assert_same(torch.load(tmp_path / "stopped" / "model.pt"), torch.load(tmp_path / "unbroken" / "model.pt"))
+
+
+def _stop() -> None:
+    raise Stop
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Equal to the bit, through dictionaries and lists."""
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    elif isinstance(a, Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path: Path):
+    build(tmp_path)[1].run()
+    with pytest.raises(FileExistsError, match="resume it or choose another output folder"):
+        build(tmp_path)[1].run()
+
+
+def test_a_changed_run_is_resumed_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    build(tmp_path, max_epochs=1)[1].run()
+    _, trainer = build(tmp_path, max_epochs=2, resume=True)
+    trainer.run()
+    assert trainer.state.epoch == 2
+    assert "max_epochs was 1 and is 2 now" in caplog.text
