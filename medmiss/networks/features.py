@@ -49,7 +49,12 @@ def modality_inputs(image: Tensor, present: Tensor) -> ModalityFeatures:
     Args:
         image: `(B, N, ...)`.
         present: `(B, N)` boolean.
+
+    Raises:
+        ValueError: when a sample has no modality, as the mean over none would be NaN.
     """
+    if not bool(present.any(dim=1).all()):
+        raise ValueError("a sample without any modality: present must hold at least one a sample")
     pairs = present.nonzero()
     sample, modality = pairs[:, 0], pairs[:, 1]
     return ModalityFeatures(image[sample, modality].unsqueeze(1), sample, modality, present)
@@ -79,5 +84,8 @@ def first_available(features: ModalityFeatures) -> Tensor:
 def complete(features: ModalityFeatures, generated: Tensor) -> Tensor:
     """Lay the rows out as `(B, N, C, ...)` with `generated` `(B, C, ...)` where a modality is missing."""
     laid_out = dense(features)
-    shape = features.present.shape + torch.Size([1] * (laid_out.dim() - 2))
-    return torch.where(features.present.reshape(shape), laid_out, generated.unsqueeze(1))
+    missing = (~features.present).nonzero()
+    if missing.numel() > 0:
+        laid_out[missing[:, 0], missing[:, 1]] = generated[missing[:, 0]]
+    return laid_out
+

@@ -6,16 +6,22 @@ that starts at full resolution, with the sub-voxel detail kept in the channels.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
 
-from monai.networks.blocks import Convolution, ResidualUnit, SubpixelUpsample
+import torch
+from monai.networks.blocks import Convolution, SubpixelUpsample
 from torch import Tensor, nn
 
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
 NORM = ("instance", {"affine": True})
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LightEncoder(nn.Module):
-    """Residual encoder of one modality: every level halves the grid.
+    """Encoder of one modality: every level halves the grid.
+
+    The finest level is a single convolution: encoders run once a modality, the decoder's fine level once.
 
     Args:
         channels: output channels of each level, finest (stride 2) first.
@@ -24,16 +30,12 @@ class LightEncoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], out_channels: int | None = None) -> None:
         super().__init__()
-        self.levels = nn.ModuleList()
-        previous = 1
-        for width in channels:
-            self.levels.append(
-                ResidualUnit(3, previous, width, strides=2, kernel_size=3, subunits=2, act=ACTIVATION, norm=NORM)
-            )
-            previous = width
+        self.levels = nn.ModuleList([_block(1, channels[0], strides=2)])
+        for previous, width in pairwise(channels):
+            self.levels.append(nn.Sequential(_block(previous, width, strides=2), _block(width, width)))
         self.out: nn.Module = nn.Identity()
-        if out_channels is not None and out_channels != previous:
-            self.out = nn.Conv3d(previous, out_channels, kernel_size=1, bias=False)
+        if out_channels is not None and out_channels != channels[-1]:
+            self.out = nn.Conv3d(channels[-1], out_channels, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Encode `(P, 1, X, Y, Z)`; the levels' features, finest first, `(P, C, X/2, Y/2, Z/2)` and on."""
@@ -48,8 +50,8 @@ class LightEncoder(nn.Module):
 class LightDecoder(nn.Module):
     """Decoder on the concatenated embeddings of all modalities.
 
-    At each level one skip is added, a 1x1x1 convolution of all modalities' features, before a residual
-    block: the form of the published ShaSpec decoder at a fraction of its size.
+    At each level one skip is added, a 1x1x1 convolution of all modalities' features, before two
+    convolutions: the form of the published ShaSpec decoder at a fraction of its size.
 
     Args:
         modalities: N, the number of modalities whose embeddings are concatenated.
@@ -63,11 +65,11 @@ class LightDecoder(nn.Module):
         self.up = nn.ModuleList()
         self.skip = nn.ModuleList()
         self.block = nn.ModuleList()
-        for coarse, fine in zip(reversed(channels[1:]), reversed(channels[:-1]), strict=True):
+        for fine, coarse in reversed(list(pairwise(channels))):
             self.up.append(nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2))
             self.skip.append(_fusion(modalities * fine, fine))
-            self.block.append(ResidualUnit(3, fine, fine, kernel_size=3, subunits=2, act=ACTIVATION, norm=NORM))
-        self.head = SubpixelUpsample(3, channels[0], out_channels, scale_factor=2)
+            self.block.append(nn.Sequential(_block(fine, fine), _block(fine, fine)))
+        self.head = SubpixelUpsample(3, channels[0], out_channels, scale_factor=2, apply_pad_pool=False)
 
     def forward(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
         """Decode to logits `(B, out_channels, X, Y, Z)`.
@@ -118,12 +120,12 @@ class LightUNet:
 
     def shared_encoder(self) -> LightEncoder:
         """An encoder that serves all modalities; its levels feed the decoder's skips."""
-        return LightEncoder(self.channels)
+        return _channels_last(LightEncoder(self.channels))
 
     def specific_encoder(self) -> LightEncoder:
         """A narrower encoder of one modality, ending in the same number of channels."""
         narrow = [max(4, int(width * self.specific_share)) for width in self.channels]
-        return LightEncoder(narrow, self.bottleneck_channels)
+        return _channels_last(LightEncoder(narrow, self.bottleneck_channels))
 
     def fusion(self) -> nn.Module:
         """ShaSpec's projection `f_proj`: 2C -> C, linear."""
@@ -131,7 +133,16 @@ class LightUNet:
 
     def decoder(self, modalities: int) -> LightDecoder:
         """The decoder of N embeddings."""
-        return LightDecoder(modalities, self.channels, self.out_channels)
+        return _channels_last(LightDecoder(modalities, self.channels, self.out_channels))
+
+
+def _channels_last(module: Network) -> Network:
+    """Store the kernels channels last: a third less CPU time for a training step."""
+    return module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def _block(in_channels: int, out_channels: int, strides: int = 1) -> Convolution:
+    return Convolution(3, in_channels, out_channels, strides=strides, kernel_size=3, act=ACTIVATION, norm=NORM)
 
 
 def _fusion(in_channels: int, out_channels: int) -> Convolution:

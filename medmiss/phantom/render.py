@@ -4,6 +4,8 @@ The intensity ranges are relative to normal white matter, wider than what was me
 (three BraTS cases, CSF from BraTS 2013), so that a network cannot rely on any one contrast.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -62,35 +64,37 @@ def render(structures: Tensor, fields: Fields) -> Tensor:
         fields: source of randomness on the same grid.
     """
     contrast = draw_contrast(fields)
-    brain = structures > 0
-    shared = [fields.smooth(length)[brain] for length in FIELD_LENGTHS]
-    index = structures[brain].long()
+    brain = structures.flatten().nonzero().flatten()
+    shared = [fields.smooth(length).flatten()[brain] for length in FIELD_LENGTHS]
+    index = structures.flatten()[brain].long()
     return torch.stack([_image(index, brain, row, shared, fields) for row in contrast])
 
 
 def _image(index: Tensor, brain: Tensor, contrast: Tensor, shared: list[Tensor], fields: Fields) -> Tensor:
-    """One modality; `index` and `shared` hold the brain's voxels only, `(V,)` each."""
+    """One modality; `index` and `shared` hold the brain's voxels only, `(V,)` each, `brain` their places."""
     rng, scale = fields.rng, fields.scale
+
+    def volume(values: Tensor) -> Tensor:
+        return torch.zeros(math.prod(fields.shape)).index_copy(0, brain, values).reshape(fields.shape)
+
     strength = fields.uniform(0.5, 1.5) * np.array([0.05, 0.05, 0.025, 0.025, 0.02])
     gains = rng.normal(0, 1, (len(shared), len(Structure))) * strength[:, None]
     gains[:, TUMOUR] *= np.array([0.5, 1.0, 2.0, 2.5, 2.0])[:, None]
     variation = torch.ones_like(shared[0])
     for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=True):
         variation += gain[index] * field
-    image = torch.zeros(brain.shape)
-    image[brain] = contrast[index] * variation.clamp(min=0.2, max=2.5)
+    image = volume(contrast[index] * variation.clamp(min=0.2, max=2.5))
     # Partial volume and the scanner's point spread; now and then slices thicker than the grid.
     sigma = np.full(3, fields.uniform(0.45, 0.9) * scale)
     if fields.chance(0.3):
         sigma[rng.integers(3)] = fields.uniform(0.9, 2.2) * scale
     image = blur(image, tuple(sigma))
     bias = fields.uniform(0.0, 0.12) * fields.smooth(110) + fields.uniform(0.0, 0.04) * fields.smooth(50)
-    values = (image * bias.exp())[brain]
+    values = (image * bias.exp()).flatten()[brain]
     # Rician: the magnitude of a complex signal with noise on both parts.
     noise = fields.uniform(0.005, 0.06)
-    values = ((values + noise * fields.white(len(values))).square() + (noise * fields.white(len(values))).square()).sqrt()
-    image = torch.zeros(brain.shape)
-    image[brain] = values.clamp(min=1e-3) ** fields.uniform(0.85, 1.2)
+    values = torch.hypot(values + noise * fields.white(len(values)), noise * fields.white(len(values)))
+    image = volume(values.clamp(min=1e-3) ** fields.uniform(0.85, 1.2))
     if fields.chance(0.3):  # noise after interpolation to the common space is smooth
-        image = torch.where(brain, blur(image, (0.5 * scale,) * 3), image)
+        image = volume(blur(image, (0.5 * scale,) * 3).flatten()[brain])
     return image
