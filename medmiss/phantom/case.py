@@ -9,9 +9,10 @@ from torch import Tensor
 
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.anatomy import add_confounders, surface_depth, warped
+from medmiss.phantom.brain import procedural_tissues
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import render
-from medmiss.phantom.tissues import FULL_SHAPE, procedural_tissues, read_tissues
+from medmiss.phantom.tissues import FULL_SHAPE, read_tissues
 from medmiss.phantom.tumour import LABELS, add_tumour, draw_tumours
 
 BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
@@ -81,5 +82,3 @@ def _head_box(tissues: Tensor, margin: int) -> tuple[slice, ...]:
         slice(max(0, int(hits.min()) - margin), min(n, int(hits.max()) + 1 + margin))
         for hits, n in zip(found, tissues.shape, strict=True)
     )
-
-

@@ -49,7 +49,7 @@ def phantom_recipes(
             images={},
             seed=seed,
             index=index,
-            shape=tuple(shape),
+            shape=(shape[0], shape[1], shape[2]),  # a configuration gives a list
             tissues=None if tissues is None else Path(tissues),
         )
         for index in range(number)

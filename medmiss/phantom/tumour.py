@@ -48,7 +48,7 @@ def draw_tumours(tissues: Tensor, depth: Tensor, fields: Fields) -> list[Tumour]
     places = inside.nonzero().numpy()
     number = int(rng.choice([1, 2, 3], p=[0.75, 0.18, 0.07]))
     volume = float(np.clip(rng.lognormal(math.log(24), 0.8), 1.5, 110))  # ml of the core
-    tumours = []
+    tumours: list[Tumour] = []
     for index in range(number):
         millilitres = volume if index == 0 else volume * fields.uniform(0.02, 0.4)
         radius = (3 * millilitres * 1000 / (4 * math.pi)) ** (1 / 3) * fields.scale
