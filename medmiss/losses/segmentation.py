@@ -8,7 +8,8 @@ from torch.nn import functional
 class RegionLoss(nn.Module):
     """Soft Dice (mean over samples and regions) + binary cross-entropy (voxel mean, summed over regions).
 
-    Reduced per sample, so that the mean over two processes' batches is the loss of the joint batch.
+    Dice is (2 sum(py) + 1) / (sum(p) + sum(y) + 1), in voxels, so that an empty region costs nothing when none is
+    predicted. Reduced per sample, so that the mean over two processes' batches is the loss of the joint batch.
 
     Args:
         dice_weight: factor of the Dice term.

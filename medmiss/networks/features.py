@@ -88,4 +88,3 @@ def complete(features: ModalityFeatures, generated: Tensor) -> Tensor:
     if missing.numel() > 0:
         laid_out[missing[:, 0], missing[:, 1]] = generated[missing[:, 0]]
     return laid_out
-
