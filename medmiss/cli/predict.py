@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probabilities", action="store_true", help="write OUTPUT/<case>_probabilities.nii.gz too (ET, TC, WT)"
     )
     parser.add_argument(
-        "--device", type=_device, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+        "--device", type=device, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     parser.add_argument("--amp", action="store_true", help="autocast: float16 on a GPU, bfloat16 on the CPU")
     parser.add_argument(
@@ -153,7 +153,8 @@ def _subset(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _device(text: str) -> str:
+def device(text: str) -> str:
+    """A device by name, as an option gives it."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda or cuda:N, not {text!r}")
     return text

@@ -1,0 +1,139 @@
+"""Phantoms as files on disk, in the layout of a data set."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medmiss import __version__
+from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_atomically, write_case
+from medmiss.modalities import MODALITIES
+from medmiss.phantom.case import make_case
+from medmiss.phantom.tissues import FULL_SHAPE
+
+WHITE_LEVELS = (340, 2300)
+"""Intensity of white matter in a BraTS volume: what was found on real cases; it differs between volumes."""
+
+RECORDS = ".phantom"
+"""Folder beside the cases that holds one record a case."""
+
+
+def write_cases(
+    out: Path | str,
+    cases: int,
+    layout: str = "brats2018",
+    missing: str = "none",
+    tissues: Path | str | None = None,
+    seed: int = 0,
+    shape: tuple[int, int, int] = FULL_SHAPE,
+    progress: bool = False,
+) -> list[str]:
+    """Write the phantoms 0 to `cases - 1` of the set `seed`: the same arguments give the same bytes.
+
+    A case is finished when its record `OUT/.phantom/<case>.json` says so and its files are there; it is
+    skipped then, so that a run that was stopped goes on where it was. A case that is there and was made
+    with other arguments, or by something else, is never replaced.
+
+    Args:
+        out: folder of the data set.
+        cases: how many.
+        layout: key of `medmiss.cases.LAYOUTS`.
+        missing: `"none"`, or `"random"`: each case lacks one to three modalities.
+        tissues: tissue map, None for the procedural brain.
+        seed: of the set.
+        shape: grid, voxels of 1 mm; a smaller one holds a smaller head.
+        progress: show a progress bar when standard error is a terminal.
+
+    Returns:
+        The names of the cases.
+
+    Raises:
+        CaseError: when another case of that name is there, or the tissue map is not one.
+        ValueError: when `layout` or `missing` is unknown, or a layout that stacks all modalities in one file
+            would lack some.
+    """
+    if layout not in LAYOUTS or missing not in ("none", "random"):
+        raise ValueError(
+            f"layout {layout!r}, missing {missing!r}: expected one of {', '.join(LAYOUTS)}; none or random"
+        )
+    if missing == "random" and LAYOUTS[layout].stacked:
+        raise ValueError(
+            f"layout {layout} keeps all modalities in one file, so none can be missing; use another layout"
+        )
+    recipe = {
+        "medmiss": __version__,
+        "layout": layout,
+        "missing": missing,
+        "tissues": None if tissues is None else hashlib.sha256(Path(tissues).read_bytes()).hexdigest(),
+        "seed": seed,
+        "shape": list(shape),
+    }
+    names = [LAYOUTS[layout].case_name(index + 1) for index in range(cases)]
+    for index, name in enumerate(tqdm(names, unit="case", disable=None if progress else True)):
+        kept = _kept(seed, index) if missing == "random" else MODALITIES
+        record = Path(out) / RECORDS / f"{name}.json"
+        if _finished(record, recipe, Path(out), LAYOUTS[layout], name, kept):
+            continue
+        _write_record(record, {"status": "started", **recipe})  # what a killed run leaves is known to be ours
+        images, labels, grid = _stored(seed, index, shape, tissues, kept, CONVENTIONS[LAYOUTS[layout].convention])
+        write_case(Path(out), LAYOUTS[layout], name, images, grid, labels)
+        _write_record(record, {"status": "done", **recipe})
+    return names
+
+
+def _kept(seed: int, index: int) -> tuple[str, ...]:
+    """One to three of the modalities, in channel order."""
+    rng = np.random.default_rng((seed, index, 1))
+    chosen = rng.choice(len(MODALITIES), size=rng.integers(1, len(MODALITIES)), replace=False)
+    return tuple(MODALITIES[channel] for channel in sorted(chosen))
+
+
+def _stored(
+    seed: int,
+    index: int,
+    shape: tuple[int, int, int],
+    tissues: Path | str | None,
+    kept: tuple[str, ...],
+    convention: LabelConvention,
+) -> tuple[dict[str, np.ndarray], np.ndarray, Grid]:
+    """Images of the kept modalities (int16, each on a scale of its own, brain at least 1), labels, grid."""
+    made = make_case(seed, index, shape, tissues)
+    low, high = np.log(WHITE_LEVELS)
+    levels = np.exp(np.random.default_rng((seed, index, 2)).uniform(low, high, len(MODALITIES)))
+    images = {}
+    for modality, image, level in zip(MODALITIES, made.images, levels, strict=True):
+        if modality in kept:
+            scaled = np.clip(np.rint(image * level), 1, np.iinfo(np.int16).max)
+            images[modality] = np.where(image > 0, scaled, 0).astype(np.int16)
+    labels = convention.labels(CONVENTIONS["brats2018"].regions(made.labels))
+    return images, labels, Grid(shape, made.affine)
+
+
+def _finished(
+    record: Path, recipe: dict[str, Any], out: Path, layout: Layout, name: str, kept: tuple[str, ...]
+) -> bool:
+    """Whether a case is complete.
+
+    Raises:
+        CaseError: when what is there was made otherwise.
+    """
+    before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    label = layout.label_path(out, name)
+    there = [file for file in (label, *(layout.image_path(out, name, word) for word in MODALITIES)) if file.exists()]
+    changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in recipe.items() if before.get(key) != value]
+    if there and changed:
+        found = (
+            f"a phantom made otherwise ({'; '.join(changed)})" if before else "files that are no phantom of this set"
+        )
+        raise CaseError(
+            name, found, "no such case, or the same phantom", "choose another folder, or remove it", file=there[0]
+        )
+    wanted = {label, *(layout.image_path(out, name, modality) for modality in kept)}
+    return before.get("status") == "done" and not changed and wanted <= set(there)
+
+
+def _write_record(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,100 @@
+"""What a phantom must share with real cases: measured facts, and ranges wider than what was measured."""
+
+import numpy as np
+import pytest
+
+from medmiss.cases import CONVENTIONS
+from medmiss.modalities import MODALITIES
+from medmiss.phantom import PhantomCase, make_case
+from medmiss.phantom.anatomy import Structure
+from medmiss.phantom.fields import Fields
+from medmiss.phantom.render import draw_contrast
+
+SHAPE = (80, 80, 52)
+FULL_ML = 240 * 240 * 155 / 1000 / np.prod(SHAPE)
+"""ml that a voxel of the small head stands for."""
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[PhantomCase]:
+    return [make_case(5, index, SHAPE) for index in range(10)]
+
+
+def test_images_and_labels_are_those_of_brats(phantoms: list[PhantomCase]):
+    for case in phantoms:
+        assert case.images.shape == (4, *SHAPE)
+        assert case.images.dtype == np.float32
+        assert np.isfinite(case.images).all()
+        assert case.images.min() == 0
+        brain = case.images > 0
+        assert (brain == brain[0]).all()
+        assert set(np.unique(case.labels).tolist()) <= {0, 1, 2, 4}
+        assert not case.labels[~brain[0]].any()
+        assert np.diag(case.affine).tolist() == [-1, -1, 1, 1]
+
+
+def test_volumes_are_plausible(phantoms: list[PhantomCase]):
+    whole = []
+    for case in phantoms:
+        et, tc, wt = CONVENTIONS["brats2018"].regions(case.labels)
+        assert not (et & ~tc).any()
+        assert not (tc & ~wt).any()
+        whole.append(wt.sum() * FULL_ML)
+        assert 1000 < (case.images[0] > 0).sum() * FULL_ML < 2100
+    assert all(1 < volume < 420 for volume in whole)
+    assert 25 < np.median(whole) < 220
+    assert all(any((case.labels == value).any() for case in phantoms) for value in (1, 2, 4))
+
+
+def test_enhancing_tumour_is_bright_on_t1c_alone(phantoms: list[PhantomCase]):
+    ratios = []
+    for case in phantoms:
+        if (case.labels == 4).sum() < 20:
+            continue
+        healthy = (case.images[0] > 0) & (case.labels == 0)
+        relative = case.images / np.median(case.images[:, healthy], axis=1)[:, None, None, None]
+        ratios.append(np.median(relative[:, case.labels == 4], axis=1))
+    flair, t1, t1c, t2 = np.median(ratios, axis=0)
+    assert len(ratios) >= 4
+    assert t1c > 1.25
+    assert t1 < 1.15
+    assert all(ratio[2] > ratio[1] for ratio in ratios)
+    assert min(flair, t2) > 1.1
+
+
+def test_oedema_is_bright_on_flair_and_t2_and_not_on_t1(phantoms: list[PhantomCase]):
+    for case in phantoms:
+        if (case.labels == 2).sum() < 50:
+            continue
+        healthy = (case.images[0] > 0) & (case.labels == 0)
+        flair, t1, _, t2 = np.median(case.images[:, case.labels == 2], axis=1) / np.median(
+            case.images[:, healthy], axis=1
+        )
+        assert flair > 1.1
+        assert t2 > 1.05
+        assert t1 < 1.2  # of all that is healthy, cortex and CSF included
+
+
+def test_the_contrast_keeps_the_order_of_the_tissues():
+    for seed in range(40):
+        contrast = draw_contrast(Fields((seed,), (4, 4, 4))).numpy()
+        flair, t1, t1c, t2 = (dict(zip(Structure, contrast[channel], strict=True)) for channel in range(4))
+        for channel in (flair, t1, t1c, t2):
+            assert channel[Structure.WHITE] == 1
+        for channel in (t1, t1c):
+            assert channel[Structure.CSF] < channel[Structure.GREY] < 1
+        assert flair[Structure.CSF] < flair[Structure.GREY] < flair[Structure.OEDEMA]
+        assert 1 < t2[Structure.GREY] < t2[Structure.OEDEMA]
+        assert t2[Structure.GREY] < t2[Structure.CSF]
+        assert t1c[Structure.ENHANCING] > max(1.2, t1[Structure.ENHANCING])
+        assert t1c[Structure.NECROSIS] < t1c[Structure.ENHANCING]
+        assert t1c[Structure.OEDEMA] < t1c[Structure.ENHANCING]
+
+
+def test_the_same_number_gives_the_same_patient(phantoms: list[PhantomCase]):
+    again = make_case(5, 1, SHAPE)
+    assert np.array_equal(again.images, phantoms[1].images)
+    assert np.array_equal(again.labels, phantoms[1].labels)
+    assert not np.array_equal(phantoms[0].labels, phantoms[1].labels)
+    assert not np.array_equal(make_case(6, 1, SHAPE).images, again.images)
+    assert len(again.images) == len(MODALITIES)
