@@ -73,6 +73,7 @@ class PredictionEvaluator(Evaluator):
         super().__init__(
             predictor.device, val_data_loader, decollate=False, val_handlers=val_handlers, prepare_batch=_as_it_is
         )
+        self.logger.setLevel(logging.CRITICAL)  # ignite calls Ctrl-C an error; real errors are raised anyway
         self.predictor = predictor
         self.output = Path(output_dir)
         self.records = Records(self.output)

@@ -56,12 +56,12 @@ def load_network(network: nn.Module, weights: str | Path, device: str | torch.de
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds, by the way a file is broken
-        raise BundleError(f"{path}: not a readable file of weights ({_first_line(error)}); fetch it again") from error
+        raise BundleError(f"{path}: not a readable file of weights ({_shortened(error)}); fetch it again") from error
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise BundleError(
-            f"{path}: these weights do not fit the network of the configuration ({_first_line(error)}); "
+            f"{path}: these weights do not fit the network of the configuration ({_shortened(error)}); "
             "use the model.pt that belongs to this bundle"
         ) from error
     return network.to(device).eval()
@@ -72,5 +72,6 @@ def sha256_of(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
+def _shortened(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."

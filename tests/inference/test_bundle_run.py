@@ -83,3 +83,11 @@ def test_ckpt_export_gives_the_same_network(tmp_path: Path, tiny_bundle: Path, m
 def test_the_version_is_in_the_changelog():
     metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
     assert metadata["version"] in metadata["changelog"]
+
+
+def test_inference_and_training_share_network_and_window():
+    inference, train = (
+        json.loads((BUNDLE / "configs" / f"{name}.json").read_text()) for name in ("inference", "train")
+    )
+    assert inference["network_def"] == train["network_def"]
+    assert inference["inferer"]["roi_size"] == train["crop_size"]
