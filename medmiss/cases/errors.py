@@ -26,3 +26,13 @@ class CaseError(Exception):
     def __str__(self) -> str:
         where = f"case {self.case}" + (f", file {self.file}" if self.file is not None else "")
         return f"{where}: found {self.found}, expected {self.expected}; {self.remedy}."
+
+
+def cause_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> Exception | None:
+    """The first of `error` and what caused it that is one of `kinds`: MONAI wraps what a part of it raises."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, kinds):
+            return cause
+        cause = cause.__cause__
+    return None

@@ -130,7 +130,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def _execute(parser: Any, out: Path) -> int:
     """Run the configuration's steps as `python -m monai.bundle run` does, and return the exit status."""
-    from medmiss.cases import CaseError
+    from medmiss.cases.errors import CaseError, cause_of
     from medmiss.inference.bundle import BundleError
 
     expected = (BundleError, CaseError, OSError, FloatingPointError, ValueError)
@@ -139,9 +139,7 @@ def _execute(parser: Any, out: Path) -> int:
             for index in range(len(parser[step])):
                 parser.get_parsed_content(f"{step}::{index}")
     except Exception as error:
-        cause: BaseException | None = error  # MONAI wraps what a part of the configuration raises
-        while cause is not None and not isinstance(cause, expected):
-            cause = cause.__cause__
+        cause = cause_of(error, expected)
         if cause is None:
             raise
         logger.error("%s", cause)

@@ -2,7 +2,7 @@
 
 from medmiss.training.average import WeightAverage
 from medmiss.training.cases import labelled_cases, partition
-from medmiss.training.checkpoint import RunCheckpoint, load_weights
+from medmiss.training.checkpoint import RunCheckpoint
 from medmiss.training.datasets import CachedCases, SeededDataset, ValidationDataset
 from medmiss.training.distributed import join_process_group, leave_process_group
 from medmiss.training.evaluator import MethodEvaluator
@@ -31,6 +31,5 @@ __all__ = [
     "join_process_group",
     "labelled_cases",
     "leave_process_group",
-    "load_weights",
     "partition",
 ]

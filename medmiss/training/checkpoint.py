@@ -15,6 +15,9 @@ from medmiss.training.trainer import MethodTrainer
 
 logger = logging.getLogger(__name__)
 
+NEVER = -1
+"""MONAI's `best_metric_epoch` before the first validation."""
+
 
 class RunCheckpoint:
     """Writes `last.pt` (the whole state of the run) and the best weights; resumes from `last.pt`.
@@ -25,7 +28,7 @@ class RunCheckpoint:
     Args:
         folder: where `last.pt` is.
         model_path: file of the best weights (averaged, when there is an average), a plain state dict such as
-            a bundle's `models/model.pt`. Without an evaluator the newest weights are written.
+            a bundle's `models/model.pt`. Before the first validation, or without any, the newest weights.
         network: the method.
         evaluator: whose key metric selects the best weights.
         average: moving average of the weights.
@@ -72,7 +75,8 @@ class RunCheckpoint:
         self._warn_of_changes(trainer, state["run"])
         self.network.load_state_dict(state["network"])
         trainer.optimizer.load_state_dict(state["optimizer"])
-        trainer.grad_scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and trainer.grad_scaler.is_enabled():
+            trainer.grad_scaler.load_state_dict(state["scaler"])
         if trainer.scheduler is not None:
             trainer.scheduler.load_state_dict(state["scheduler"])
         if self.average is not None:
@@ -89,7 +93,7 @@ class RunCheckpoint:
         if trainer.state.rank != 0:
             return
         epoch = trainer.state.epoch
-        if self.evaluator is None or self.evaluator.state.best_metric_epoch == epoch:
+        if self.evaluator is None or self.evaluator.state.best_metric_epoch in (epoch, NEVER):
             weights = self.average.weights if self.average else self.network.state_dict()
             save_tensors(weights, self.model_path)
         if epoch % self.interval == 0 or epoch == trainer.state.max_epochs:
@@ -114,12 +118,6 @@ class RunCheckpoint:
         for name, now in _identity(trainer).items():
             if before[name] != now:
                 logger.warning("%s was %s and is %s now: this is not the unbroken run", name, before[name], now)
-
-
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """Load a plain state dict, such as a bundle's `models/model.pt`, into `network` and return it."""
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network
 
 
 def _identity(trainer: MethodTrainer) -> dict[str, int]:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from medmiss import __version__
 from medmiss.cases import Case
+from medmiss.cases.errors import CaseError, cause_of
 from medmiss.modalities import parse_subset, presence, subset_name
 from medmiss.training.files import save_tensors
 
@@ -29,6 +30,9 @@ class CachedCases(Dataset):
         transform: takes `{"case": case}`, with nothing random in it.
         keys: the tensors of its result that are kept.
         folder: where to keep them; `None` computes each time anew.
+
+    Raises:
+        ValueError: when an item is asked for whose case cannot be read.
     """
 
     def __init__(
@@ -60,7 +64,14 @@ class CachedCases(Dataset):
         file = None if self.files is None else self.files[index]
         if file is not None and file.is_file():
             return _unpacked(torch.load(file, weights_only=True))
-        result = self.transform({"case": self.cases[index]})
+        try:
+            result = self.transform({"case": self.cases[index]})
+        except Exception as error:
+            cause = cause_of(error, (CaseError,))
+            if cause is None:
+                raise
+            # A worker process can hand on only an error that is built from its text alone.
+            raise ValueError(f"{cause} Or leave the case out with a split file.") from error
         item = _packed({key: torch.as_tensor(_plain(result[key])).contiguous() for key in self.keys})
         if file is not None:
             save_tensors(item, file)

@@ -135,3 +135,13 @@ def test_a_training_item_has_what_a_method_needs(dataset: Path):
         "label": (3,),
     }
     assert all(type(item[key]) is torch.Tensor for key in KEYS)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_case_that_cannot_be_read_is_named(tmp_path: Path, write_dataset: Callable, workers: int):
+    cases = labelled_cases(write_dataset(tmp_path, 1))
+    file = cases[0].images["t2"].path
+    file.write_bytes(file.read_bytes()[:200])
+    loader = DataLoader(CachedCases(cases, PREPARATION), num_workers=workers)
+    with pytest.raises(ValueError, match=r"case case_0, file .*t2.*leave the case out with a split file"):
+        next(iter(loader))

@@ -1,6 +1,6 @@
 """The trainer on a method small enough to check by hand; stopping and resuming."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import torch
 from ignite.engine import Events
 from monai.data import DataLoader
 from monai.handlers import ValidationHandler
+from monai.inferers import Inferer
 from monai.transforms import RandScaleIntensityd
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from medmiss.methods import Method
 from medmiss.training import (
@@ -24,7 +26,6 @@ from medmiss.training import (
     SeededDataset,
     WarmupDecay,
     WeightAverage,
-    load_weights,
 )
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ class TinyMethod(Method):
         return self.brought
 
 
-class Items:
+class Items(Dataset):
     """Five prepared cases; item i lacks modality i."""
 
     def __len__(self) -> int:
@@ -73,8 +74,9 @@ class ValidationItems(Items):
         return {**super().__getitem__(index), "row": torch.tensor([index, 0])}
 
 
-def whole_volume(image: Tensor, network: Method, present: Tensor) -> Tensor:
-    return network(image, present)
+class WholeVolume(Inferer):
+    def __call__(self, inputs: Tensor, network: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        return network(inputs, *args, **kwargs)
 
 
 def build(
@@ -91,12 +93,12 @@ def build(
             CPU,
             DataLoader(ValidationItems()),
             method,
-            whole_volume,
+            WholeVolume(),
             RegionDice(["all"]),
-            average,  # type: ignore[arg-type]
+            average,
         )
         checkpoint = RunCheckpoint(folder / "checkpoints", folder / "model.pt", method, evaluator, average, resume)
-        options["train_handlers"] = [ValidationHandler(1, evaluator), checkpoint]
+        options["train_handlers"] = [ValidationHandler(options.pop("val_interval", 1), evaluator), checkpoint]
         options["average"] = average
         options["scheduler"] = WarmupDecay(optimizer, steps=3 * options["max_epochs"], warmup=0.1)
     trainer = MethodTrainer(train_data_loader=loader, network=LossTerms(method), optimizer=optimizer, **options)
@@ -118,9 +120,8 @@ def test_the_terms_are_summed_and_their_means_logged():
 
 def test_accumulating_two_batches_is_one_batch_of_two():
     """Five items: two steps of two and, at the end of the epoch, one of what is left."""
-    options = {"max_epochs": 2}
-    whole, _ = _trained(build(batch=2, **options))
-    parts, trainer = _trained(build(batch=1, accumulation=2, **options))
+    whole, _ = _trained(build(batch=2, max_epochs=2))
+    parts, trainer = _trained(build(batch=1, accumulation=2, max_epochs=2))
     torch.testing.assert_close(parts.state_dict(), whole.state_dict())
     assert trainer.state.iteration == 10
 
@@ -188,14 +189,17 @@ def test_bfloat16_trains():
 
 def test_the_best_weights_are_the_averaged_ones_of_the_best_epoch(tmp_path: Path):
     method, trainer = build(tmp_path, max_epochs=3)
+    average = trainer.average
+    assert average is not None
     averages = []
     trainer.add_event_handler(
-        Events.EPOCH_COMPLETED, lambda: averages.append({k: v.clone() for k, v in trainer.average.weights.items()})
+        Events.EPOCH_COMPLETED, lambda: averages.append({k: v.clone() for k, v in average.weights.items()})
     )
     trainer.run()
     best = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["best"]
-    saved = load_weights(TinyMethod(), tmp_path / "model.pt").state_dict()
-    assert_same(dict(saved), averages[best["epoch"] - 1])
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    TinyMethod().load_state_dict(saved)
+    assert_same(saved, averages[best["epoch"] - 1])
     assert not torch.equal(saved["layer.weight"], method.layer.weight)
 
 
@@ -256,3 +260,9 @@ def test_a_changed_run_is_resumed_with_a_warning(tmp_path: Path, caplog: pytest.
     trainer.run()
     assert trainer.state.epoch == 2
     assert "max_epochs was 1 and is 2 now" in caplog.text
+
+
+def test_there_are_weights_even_before_the_first_validation(tmp_path: Path):
+    build(tmp_path, max_epochs=2, val_interval=3)[1].run()
+    last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
+    assert_same(torch.load(tmp_path / "model.pt", weights_only=True), last["average"]["weights"])
