@@ -1,7 +1,9 @@
 """Writing a file at once or not at all."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,3 +21,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, atomically."""
+    write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())

@@ -1,7 +1,6 @@
 """Reading and writing volumes, with every way a file can be wrong turned into a `CaseError`."""
 
 import gzip
-import logging
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 
-_LOGGER = logging.getLogger(__name__)
 _READ_ERRORS = (
     OSError,
     EOFError,
@@ -124,8 +122,6 @@ def read_case(case: Case, resample: bool = False) -> CaseVolumes:
             warnings.append(f"{DISPLAY_NAMES[modality]} was resampled to the grid of {DISPLAY_NAMES[first]}")
         arrays[modality] = array
     assert grid is not None  # a case has at least one modality
-    for warning in warnings:
-        _LOGGER.warning("case %s: %s", case.name, warning)
     return CaseVolumes(arrays, grid, warnings)
 
 

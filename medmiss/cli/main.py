@@ -61,11 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")
-    args, unknown = parser.parse_known_args(words[1:])
-    if "passed_on" in args:  # the command hands on what it does not know
-        args.passed_on = unknown
-    elif unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if parser.get_default("passed_on") is None:
+        args = parser.parse_intermixed_args(words[1:])
+    else:  # the command hands on what it does not know
+        args, args.passed_on = parser.parse_known_args(words[1:])
     _set_up_logging(args.quiet)
     # Not at the top: help needs neither.
     from medmiss.cases.errors import CaseError

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, write_volume
+from medmiss.cases.files import write_json
 from medmiss.inference.predictor import CasePredictor, Prediction, case_error
-from medmiss.inference.records import Record, Records, mask_path, probabilities_path, write_json
+from medmiss.inference.records import Record, Records, mask_path, probabilities_path
 from medmiss.inference.report import run_facts, settings_of
 from medmiss.modalities import parse_subset
 

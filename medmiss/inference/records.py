@@ -7,9 +7,10 @@ killed, a mask without a finished record is known to be this program's own.
 
 import glob
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from medmiss.cases.files import write_json
 
 FOLDER = ".medmiss"
 Record = dict[str, Any]
@@ -86,14 +87,3 @@ def mask_path(output: Path, case: str) -> Path:
 def probabilities_path(output: Path, case: str) -> Path:
     """Where the probabilities of a case go."""
     return output / f"{case}_probabilities.nii.gz"
-
-
-def write_json(path: Path, content: Record) -> None:
-    """Write `content` atomically: whoever reads finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

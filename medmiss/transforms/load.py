@@ -8,11 +8,9 @@ import torch
 from monai.transforms import Transform
 
 from medmiss.cases.case import Case
-from medmiss.cases.errors import CaseError
 from medmiss.cases.foreground import foreground, plausibility_warnings
-from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS
-from medmiss.cases.volumes import TOLERANCE_MM, read_case, read_label
+from medmiss.cases.volumes import read_case, read_label
 from medmiss.modalities import MODALITIES
 
 
@@ -58,20 +56,6 @@ class LoadCased(Transform):
         item["name"] = case.name
         item["warnings"] = [*volumes.warnings, *plausibility_warnings(volumes.arrays, grid, masks)]
         if self.label:
-            item["label"] = torch.from_numpy(_regions(case, grid).astype(np.float32))
+            regions = CONVENTIONS[case.convention].regions(read_label(case, grid).array)
+            item["label"] = torch.from_numpy(grid.to_network(regions, "nearest").astype(np.float32))
         return item
-
-
-def _regions(case: Case, grid: Grid) -> np.ndarray:
-    """The label map as regions on the network's grid, (3, X, Y, Z) bool."""
-    label = read_label(case)
-    if label.grid.distance_mm(grid) > TOLERANCE_MM:
-        assert case.label is not None  # read_label raises without one
-        raise CaseError(
-            case.name,
-            f"a label map of shape {label.grid.shape} on a grid of its own",
-            f"the images' grid, {grid.shape}, within {TOLERANCE_MM} mm",
-            "resample the label map to the grid of the first modality",
-            file=case.label.path,
-        )
-    return grid.to_network(CONVENTIONS[case.convention].regions(label.array), "nearest")
