@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from medmiss.training.files import save_json
+from medmiss.cases.files import write_json
 
 CONFIGS = Path("configs")
 
@@ -33,8 +33,8 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     inference = json.loads((source / CONFIGS / "inference.json").read_text())
     inference["network_def"] = config["network_def"]
     inference["inferer"]["roi_size"] = config["crop_size"]
-    save_json(metadata, out / CONFIGS / "metadata.json")
-    save_json(inference, out / CONFIGS / "inference.json")
+    write_json(out / CONFIGS / "metadata.json", metadata)
+    write_json(out / CONFIGS / "inference.json", inference)
     # Last: where it is, the folder is complete, and a run that is resumed reads it.
     place = {"bundle_root": ".", "dataset_dir": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
-    save_json({**config, **place}, out / CONFIGS / "train.json")
+    write_json(out / CONFIGS / "train.json", {**config, **place})

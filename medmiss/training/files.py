@@ -1,7 +1,6 @@
-"""What a run writes: at once or not at all."""
+"""Writing tensors at once or not at all."""
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,3 @@ def save_tensors(content: Any, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def save_json(content: Any, path: Path) -> None:
-    """Write JSON, atomically."""
-    write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())

@@ -67,6 +67,7 @@ def test_train_then_evaluate_from_a_foreign_folder(tmp_path: Path, phantoms: Pat
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
     del entries["val_subsets"]
+    entries["dataset_dir"] = phantoms / "phantom_0"
     model = tmp_path / "run" / "models" / "model.pt"
     monai_bundle(
         python,
