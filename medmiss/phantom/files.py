@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from medmiss import __version__
-from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_atomically, write_case
+from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_case
+from medmiss.cases.files import write_json
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.case import make_case
 from medmiss.phantom.tissues import FULL_SHAPE
@@ -77,10 +78,10 @@ def write_cases(
         record = Path(out) / RECORDS / f"{name}.json"
         if _finished(record, recipe, Path(out), LAYOUTS[layout], name, kept):
             continue
-        _write_record(record, {"status": "started", **recipe})  # what a killed run leaves is known to be ours
+        write_json(record, {"status": "started", **recipe})  # what a killed run leaves is known to be ours
         images, labels, grid = _stored(seed, index, shape, tissues, kept, CONVENTIONS[LAYOUTS[layout].convention])
         write_case(Path(out), LAYOUTS[layout], name, images, grid, labels)
-        _write_record(record, {"status": "done", **recipe})
+        write_json(record, {"status": "done", **recipe})
     return names
 
 
@@ -133,7 +134,3 @@ def _finished(
         )
     wanted = {label, *(layout.image_path(out, name, modality) for modality in kept)}
     return before.get("status") == "done" and not changed and wanted <= set(there)
-
-
-def _write_record(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
