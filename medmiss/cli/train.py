@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 SUMMARY = "train a bundle on a folder of cases"
 
 EXAMPLES = """\
-DATA holds labelled cases in any layout that 'medmiss predict' reads. Cases that lack modalities are used
+DIR holds labelled cases in any layout that 'medmiss predict' reads. Cases that lack modalities are used
 with what they have. A fifth of the patients validates, or what --splits says: a JSON file
 {"train": [names], "val": [names]}.
 
@@ -22,14 +22,18 @@ OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the 
 of the run, OUT/cache the prepared cases (it may be deleted). A run that was stopped, however hard, goes on
 with --resume as if it had not been; its settings are those in OUT/configs/train.json.
 
+--phantoms N trains on N synthetic cases instead, made in the first epoch and kept in OUT/cache; --tissues
+bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM; such as that of the SRI24 atlas).
+
 Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE.
 On several GPUs: torchrun --nproc_per_node=2 -m monai.bundle run --bundle_root B
   --config_file "['B/configs/train.json','B/configs/multi_gpu_train.json']" --dataset_dir DATA --output_dir OUT
 
 examples:
   medmiss train --data CASES --out runs/mine
-  medmiss train --data CASES --out runs/mine --resume
+  medmiss train --out runs/mine --resume
   medmiss train --data CASES --out runs/flair_t2 --subset flair,t2 --epochs 100
+  medmiss train --phantoms 200 --tissues tissues.nii.gz --out runs/synthetic
   medmiss train --data CASES --out runs/wide --set "network_def::alpha=0.2" --set "train::trainer::clip_norm=1"
 
 Exit status: 0 done, 1 the run failed, 2 wrong usage. Research use only."""
@@ -39,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLES
     parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of labelled cases")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of labelled cases")
+    parser.add_argument("--phantoms", type=_positive, metavar="N", help="synthetic cases to train on, instead of DIR")
+    parser.add_argument("--tissues", type=Path, metavar="FILE", help="tissue map for the synthetic cases")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<bundle>)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="which cases train and which validate")
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     source = resolve_bundle(args.bundle)
     out = (args.out or Path("runs") / source.name).resolve()
     goes_on = args.resume and (out / "configs" / "train.json").is_file()
+    if not goes_on and (args.data is None) == (args.phantoms is None):
+        raise argparse.ArgumentError(None, "what to train on: give either --data or --phantoms")
     if not args.resume and (out / "checkpoints" / "last.pt").is_file():
         raise argparse.ArgumentError(None, f"{out} holds an earlier run: --resume it or choose another --out")
     base = out if goes_on else source
@@ -80,12 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
     from medmiss.training.bundle import write_run_bundle
 
+    files = [base / "configs" / "train.json"]
+    if args.phantoms and not goes_on:  # the run's own configuration has it already
+        files.append(base / "configs" / "train_phantom.json")
     parser = ConfigParser()
-    parser.read_config(str(base / "configs" / "train.json"))
+    parser.read_config([str(file) for file in files])
     for name in overrides:
         parent, _, _ = name.rpartition("::")
         if name not in parser and (not parent or parent not in parser):
-            raise argparse.ArgumentError(None, f"{base / 'configs' / 'train.json'} has no entry {name}")
+            raise argparse.ArgumentError(None, f"{files[0]} has no entry {name}")
     parser.update({**overrides, "bundle_root": str(base), "output_dir": str(out)})
     if not goes_on:
         write_run_bundle(source, parser.get(), out)
@@ -98,14 +109,16 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     """The entries of the bundle's training configuration that the arguments set.
 
     Raises:
-        argparse.ArgumentError: when DATA or FILE does not exist, or a subset or a setting cannot be read.
+        argparse.ArgumentError: when DIR or FILE does not exist, or a subset or a setting cannot be read.
     """
-    for path in (args.data, args.splits):
+    for path in (args.data, args.splits, args.tissues):
         if path is not None and not path.exists():
             raise argparse.ArgumentError(None, f"{path} does not exist")
     overrides: dict[str, Any] = {
-        "dataset_dir": str(args.data.resolve()),
-        "splits": None if args.splits is None else str(args.splits.resolve()),
+        "dataset_dir": _absolute(args.data),
+        "phantoms": args.phantoms,
+        "tissues": _absolute(args.tissues),
+        "splits": _absolute(args.splits),
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "seed": args.seed,
@@ -147,6 +160,10 @@ def _execute(parser: Any, out: Path) -> int:
         return 1
     logger.info("the best weights are in %s: medmiss predict --bundle %s uses them", out / "models" / "model.pt", out)
     return 0
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
 
 
 def _positive(text: str) -> int:

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Transform
 
 from medmiss.cases import CONVENTIONS, Case, Grid
-from medmiss.modalities import MODALITIES, Subset
+from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
 from medmiss.phantom.case import make_case
 from medmiss.phantom.tissues import FULL_SHAPE
 
@@ -23,17 +23,19 @@ class PhantomRecipe(Case):
         index: of the patient in it.
         shape: grid, voxels of 1 mm.
         tissues: tissue map, None for the procedural brain.
+        kept: the modalities it has.
     """
 
     seed: int = 0
     index: int = 0
     shape: tuple[int, int, int] = FULL_SHAPE
     tissues: Path | None = None
+    kept: Subset = MODALITIES
 
     @property
     def available(self) -> Subset:
-        """All four modalities."""
-        return MODALITIES
+        """The modalities it has, in channel order."""
+        return self.kept
 
 
 def phantom_recipes(
@@ -41,8 +43,16 @@ def phantom_recipes(
     seed: int = 0,
     tissues: str | Path | None = None,
     shape: tuple[int, int, int] = FULL_SHAPE,
+    modalities: str = "all",
 ) -> list[Case]:
-    """The phantoms 0 to `number - 1` of the set `seed`, for `MakePhantomd`."""
+    """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
+
+    Raises:
+        ValueError: when a modality is unknown.
+        FileNotFoundError: when there is no such tissue map.
+    """
+    if tissues is not None and not Path(tissues).is_file():
+        raise FileNotFoundError(f"there is no tissue map {tissues}; leave it out for the procedural brain")
     return [
         PhantomRecipe(
             name=f"phantom_{seed}_{index:05d}",
@@ -51,6 +61,7 @@ def phantom_recipes(
             index=index,
             shape=(shape[0], shape[1], shape[2]),  # a configuration gives a list
             tissues=None if tissues is None else Path(tissues),
+            kept=parse_subset(modalities),
         )
         for index in range(number)
     ]
@@ -64,9 +75,10 @@ class MakePhantomd(Transform):
         item = dict(data)
         recipe: PhantomRecipe = item["case"]
         made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues)
+        item["available"] = torch.tensor(presence(recipe.available))
         item["image"] = torch.from_numpy(made.images)
+        item["image"][~item["available"]] = 0
         item["foreground"] = item["image"] > 0
-        item["available"] = torch.ones(len(MODALITIES), dtype=torch.bool)
         item["label"] = torch.from_numpy(CONVENTIONS[recipe.convention].regions(made.labels)).float()
         item["grid"] = Grid(recipe.shape, made.affine)
         item["name"] = recipe.name

@@ -170,6 +170,27 @@ def test_wrong_usage_is_said_and_writes_nothing(tmp_path: Path, words: list[str]
     assert not (tmp_path / "out").exists()
 
 
+def test_training_on_phantoms_made_on_demand(tmp_path: Path, tiny: dict):
+    settings = {**tiny, "epochs": 1, "phantom_shape": [48, 48, 40], "val_fraction": 0.4}
+    words = ["train", "--phantoms", "3", "--subset", "flair,t2", "--out", str(tmp_path / "run"), "--quiet"]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    assert main([*words, "--device", "cpu"]) == 0
+    cached = [torch.load(file, weights_only=True) for file in (tmp_path / "run" / "cache").iterdir()]
+    assert len(cached) == 3
+    for item in cached:  # the dedicated run never saw T1 or T1c
+        assert item["available"].tolist() == [True, False, False, True]
+        assert not item["image"][1:3].any() and item["image"][0].any() and item["label"][2].any()
+    assert (tmp_path / "run" / "models" / "model.pt").is_file()
+
+
+def test_data_and_phantoms_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for words in ([], ["--data", str(tmp_path), "--phantoms", "3"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["train", "--out", str(tmp_path / "out"), *words])
+        assert stop.value.code == 2 and "give either --data or --phantoms" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_labelled_case_ends_with_status_1(tmp_path: Path, phantoms: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "data").mkdir()
     assert main(["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 1
