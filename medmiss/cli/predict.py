@@ -92,15 +92,13 @@ def run(args: argparse.Namespace) -> int:
     from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle
 
     bundle = resolve_bundle(args.bundle)  # before the imports that take seconds
-    from medmiss.cases import CaseError
+    from medmiss.cases.errors import CaseError, cause_of
     from medmiss.inference.evaluator import CasesFailed
 
     try:
         load_bundle(bundle, overrides).get_parsed_content("evaluator").run()
     except Exception as error:
-        cause: BaseException | None = error  # MONAI wraps what a part of the configuration raises
-        while cause is not None and not isinstance(cause, (BundleError, CaseError, CasesFailed)):
-            cause = cause.__cause__
+        cause = cause_of(error, (BundleError, CaseError, CasesFailed))
         if cause is None:
             raise
         logger.error("%s", cause)

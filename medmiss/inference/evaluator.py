@@ -14,8 +14,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, write_volume
+from medmiss.cases.errors import cause_of
 from medmiss.cases.files import write_json
-from medmiss.inference.predictor import CasePredictor, Prediction, case_error
+from medmiss.inference.predictor import CasePredictor, Prediction
 from medmiss.inference.records import Record, Records, mask_path, probabilities_path
 from medmiss.inference.report import run_facts, settings_of
 from medmiss.modalities import parse_subset
@@ -197,7 +198,7 @@ def _volumes(regions: np.ndarray, prediction: Prediction) -> dict[str, float]:
 
 def _one_sentence(case: Case, error: Exception) -> str:
     """What went wrong, for the log."""
-    known = case_error(error)
+    known = cause_of(error, (CaseError,))
     if known is not None:
         return str(known)
     if isinstance(error, torch.OutOfMemoryError):

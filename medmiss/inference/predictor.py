@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmiss.cases import REGIONS, Case, CaseError, Grid
+from medmiss.cases.errors import cause_of
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 
@@ -73,7 +74,7 @@ class CasePredictor:
         try:
             item = self.preprocessing({"case": case})
         except RuntimeError as error:  # MONAI wraps what a transform raises
-            raise case_error(error) or error from error
+            raise cause_of(error, (CaseError,)) or error from error
         grid: Grid = item["grid"]
         in_box = self._run(item["image"], item["available"])
         if not np.isfinite(in_box).all():
@@ -114,10 +115,3 @@ def on_input_grid(in_box: np.ndarray, box: Box, grid: Grid) -> np.ndarray:
     full = np.zeros(grid.network_shape, dtype=np.float32)
     full[tuple(slice(start, stop) for start, stop in zip(*box, strict=True))] = in_box
     return grid.from_network(full, "linear")
-
-
-def case_error(error: BaseException | None) -> CaseError | None:
-    """The `CaseError` that `error` wraps, if any."""
-    while error is not None and not isinstance(error, CaseError):
-        error = error.__cause__
-    return error
