@@ -1,0 +1,104 @@
+"""Time and memory of prediction: medmiss with some modalities, beside what one would use instead.
+
+    python tools/benchmark.py [--threads 2] [--repeats 3]
+
+Each way runs in a process of its own over the same box of random numbers (weights are random too: speed does not
+depend on them) with the same window. Ratios are to medmiss with all four modalities. "zero-filled" is the usual way
+to serve a missing modality: the encoders run on zeros in its place. SegResNet and UNet are MONAI's, with 4 input
+channels, at the widths of MONAI's BraTS examples.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from monai.networks.nets import SegResNet, UNet
+from torch import Tensor
+
+from medmiss.inference import ModalitySlidingWindowInferer
+from medmiss.methods import ShaSpec
+from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
+from medmiss.networks import LightUNet
+
+BOX = (144, 180, 144)
+"""Voxels: a brain with its margin."""
+WINDOW = (96, 96, 96)
+
+
+def medmiss(subset: Subset, zero_filled: bool = False) -> Callable[[Tensor], Tensor]:
+    """The network of brats_shaspec on some modalities."""
+    network = ShaSpec(LightUNet()).eval()
+    inferer = ModalitySlidingWindowInferer(roi_size=WINDOW, overlap=0.5, mode="gaussian")
+    used = MODALITIES if zero_filled else subset
+
+    def run(image: Tensor) -> Tensor:
+        image = torch.where(torch.tensor(presence(subset)).reshape(1, -1, 1, 1, 1), image, 0.0)
+        return inferer(image, network, present=torch.tensor([presence(used)]))
+
+    return run
+
+
+def of_monai(network: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+    """A network of MONAI's with the same window."""
+    inferer = SlidingWindowInferer(roi_size=WINDOW, overlap=0.5, mode="gaussian")
+    return lambda image: inferer(image, network.eval())
+
+
+WAYS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
+    "medmiss, four modalities": lambda: medmiss(MODALITIES),
+    "medmiss, FLAIR+T2": lambda: medmiss(parse_subset("flair,t2")),
+    "medmiss, T1c": lambda: medmiss(("t1c",)),
+    "medmiss, T1c, others zero-filled": lambda: medmiss(("t1c",), zero_filled=True),
+    "MONAI SegResNet(16), zero-filled": lambda: of_monai(
+        SegResNet(init_filters=16, in_channels=4, out_channels=3, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1))
+    ),
+    "MONAI UNet(16..256), zero-filled": lambda: of_monai(
+        UNet(3, 4, 3, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
+    ),
+}
+
+
+def measure(name: str, threads: int, repeats: int, results: "multiprocessing.Queue[tuple[float, float]]") -> None:
+    """Median seconds of a prediction, and the process's peak memory in GiB."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    predict, image = WAYS[name](), torch.randn(1, len(MODALITIES), *BOX)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            predict(image)
+            seconds.append(time.perf_counter() - start)
+    results.put((statistics.median(seconds[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+
+
+def main() -> int:
+    """Measure every way and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs after one to warm up (default: %(default)s)")
+    args = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    table: dict[str, tuple[float, float]] = {}
+    for name in WAYS:
+        results = context.Queue()
+        process = context.Process(target=measure, args=(name, args.threads, args.repeats, results))
+        process.start()
+        table[name] = results.get()
+        process.join()
+    base_seconds, base_memory = next(iter(table.values()))
+    print(f"{BOX} voxels, window {WINDOW}, {args.threads} threads, median of {args.repeats}")
+    print(f"{'':<36}{'seconds':>9}{'ratio':>8}{'GiB':>8}{'ratio':>8}")
+    for name, (seconds, memory) in table.items():
+        print(f"{name:<36}{seconds:9.1f}{seconds / base_seconds:8.2f}{memory:8.2f}{memory / base_memory:8.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
