@@ -29,28 +29,29 @@ from medmiss.networks import LightUNet
 BOX = (144, 180, 144)
 """Voxels: a brain with its margin."""
 WINDOW = (96, 96, 96)
+Predict = Callable[[Tensor], object]
 
 
-def medmiss(subset: Subset, zero_filled: bool = False) -> Callable[[Tensor], Tensor]:
+def medmiss(subset: Subset, zero_filled: bool = False) -> Predict:
     """The network of brats_shaspec on some modalities."""
     network = ShaSpec(LightUNet()).eval()
     inferer = ModalitySlidingWindowInferer(roi_size=WINDOW, overlap=0.5, mode="gaussian")
     used = MODALITIES if zero_filled else subset
 
-    def run(image: Tensor) -> Tensor:
+    def run(image: Tensor) -> object:
         image = torch.where(torch.tensor(presence(subset)).reshape(1, -1, 1, 1, 1), image, 0.0)
         return inferer(image, network, present=torch.tensor([presence(used)]))
 
     return run
 
 
-def of_monai(network: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+def of_monai(network: torch.nn.Module) -> Predict:
     """A network of MONAI's with the same window."""
     inferer = SlidingWindowInferer(roi_size=WINDOW, overlap=0.5, mode="gaussian")
     return lambda image: inferer(image, network.eval())
 
 
-WAYS: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
+WAYS: dict[str, Callable[[], Predict]] = {
     "medmiss, four modalities": lambda: medmiss(MODALITIES),
     "medmiss, FLAIR+T2": lambda: medmiss(parse_subset("flair,t2")),
     "medmiss, T1c": lambda: medmiss(("t1c",)),
