@@ -8,10 +8,10 @@ class CaseError(Exception):
 
     Args:
         case: name of the case.
-        found: what is there, such as `"a 4-D volume of shape (8, 8, 8, 4)"`.
+        found: what is there, such as `"a 4-D volume of shape (8, 8, 8, 4)"`; a noun phrase, as is the next.
         expected: what should be there.
         remedy: what the user can do about it.
-        file: the file concerned, where there is one.
+        file: the file or folder concerned, where there is one.
     """
 
     def __init__(self, case: str, found: str, expected: str, remedy: str, file: Path | None = None) -> None:
@@ -24,8 +24,10 @@ class CaseError(Exception):
         self.file = file
 
     def __str__(self) -> str:
-        where = f"case {self.case}" + (f", file {self.file}" if self.file is not None else "")
-        return f"{where}: found {self.found}, expected {self.expected}; {self.remedy}."
+        where = f"case {self.case}"
+        if self.file is not None:
+            where += f", {'folder' if self.file.is_dir() else 'file'} {self.file}"
+        return f"{where}: found {self.found}, but expected {self.expected}; {self.remedy}."
 
 
 def cause_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> Exception | None:

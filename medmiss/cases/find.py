@@ -36,7 +36,7 @@ def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
         raise ValueError(f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
     place = Path(path).absolute()
     if not place.exists():
-        raise CaseError(place.name, "no such file or folder", "a case", "check the path", file=place)
+        raise CaseError(place.name, "no file or folder of this name", "a case", "check the path", file=place)
     place = place.resolve() if place.name in ("", "..") else place
     wanted = LAYOUTS[layout] if layout else None
     cases = [_stacked_case(place)] if place.is_file() else _search(place, wanted, _MAX_DEPTH)
@@ -58,8 +58,8 @@ def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -
 
     Args:
         images: modality (any alias) to file.
-        name: of the case; by default the first file's name without the modality, or its folder's name where
-            nothing is left.
+        name: of the case; by default the name without the modality of the first file that exists, or its
+            folder's name where nothing is left.
 
     Raises:
         CaseError: when there is none, a file does not exist or a modality is named twice.
@@ -73,13 +73,16 @@ def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -
         path = Path(file).absolute()
         if modality in sources:
             raise _ambiguous(name or path.name, modality, sources[modality].path, path)
-        if not path.is_file():
-            raise CaseError(name or path.name, "no such file", "an image", "check the path", file=path)
         sources[modality] = ImageSource(path)
     if not sources:
         raise CaseError(name or "(unnamed)", "no image", "at least one", "give --flair, --t1, --t1c or --t2")
     ordered = {modality: sources[modality] for modality in MODALITIES if modality in sources}
-    return Case(name or _name_of(next(iter(ordered.values())).path), ordered, layout="files")
+    there = [source.path for source in ordered.values() if source.path.is_file()]
+    name = name or (_name_of(there[0]) if there else "(unnamed)")
+    for source in ordered.values():
+        if source.path not in there:
+            raise CaseError(name, "no file of this name", "an image", "check the path", file=source.path)
+    return Case(name, ordered, layout="files")
 
 
 def _search(folder: Path, layout: Layout | None, depth: int) -> list[Case]:

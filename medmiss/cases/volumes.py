@@ -86,7 +86,7 @@ def read_volume(source: ImageSource, case: str) -> Volume:
     """
     array, affine, oriented = _load(source, case)
     if array.min() == array.max():
-        _fail(case, source.path, f"{array.flat[0]:g} in every voxel", "an image", "leave this modality out")
+        _fail(case, source.path, f"the value {array.flat[0]:g} in every voxel", "an image", "leave this modality out")
     return Volume(array, affine, oriented)
 
 
@@ -183,7 +183,7 @@ def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]
     """Array `(X, Y, Z)` (float32, finite), affine and whether the header gives an orientation."""
     path = source.path
     if not path.is_file():
-        _fail(case, path, "no such file", "an image", "check the path")
+        _fail(case, path, "no file of this name", "an image", "check the path")
     try:
         array, affine, oriented = (_load_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else _load_itk)(
             source, case
@@ -199,8 +199,9 @@ def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]
         _fail(case, path, f"{bad} NaN or infinite voxels of {array.size}", "finite values", remedy)
     try:
         Grid(array.shape, affine)
-    except ValueError as error:
-        _fail(case, path, str(error), "a usable affine", "repair the header")
+    except ValueError:
+        found, expected = f"the affine {affine.tolist()}", "finite numbers and a volume per voxel above 0"
+        _fail(case, path, found, expected, "repair the header")
     return array, affine, oriented
 
 

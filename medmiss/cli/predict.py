@@ -15,8 +15,14 @@ SUMMARY = "segment cases with whatever modalities they have"
 EXAMPLES = """\
 INPUT is a case folder, a folder of cases (BraTS of any year, MSD Task01, or flair/t1/t1c/t2 in the file
 names) or a 4-D MSD file. Each mask is written to OUTPUT/<case>.nii.gz, on the grid of the case's first
-available modality (order: FLAIR, T1, T1c, T2). The network expects skull-stripped, co-registered images;
-a warning says where a case looks otherwise.
+available modality (order: FLAIR, T1, T1c, T2). The networks look for glioma in every image they are given.
+They expect skull-stripped, co-registered images; a warning says where a case looks otherwise.
+
+--postprocess is one of
+  default  the rules that the bundle sets
+  keep-et  small components removed, the enhancing tumour left as it is
+  rfnet    only the enhancing tumour removed where it is smaller than 500 mm3
+  none     the mask as the network gives it
 
 A second run skips the cases that are finished: those whose mask is there and was made with the same
 weights, modalities, labels, post-processing and window, as OUTPUT/.medmiss/<case>.json records. The
@@ -31,7 +37,7 @@ examples:
 Exit status: 0 all cases done, 1 some case failed, 2 wrong usage. Research use only."""
 
 LABELS = ("brats2013", "brats2018", "brats2021", "brats2023", "brats2024", "msd")
-POSTPROCESSING = ("default", "none", "rfnet")
+POSTPROCESSING = ("default", "keep-et", "rfnet", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--postprocess",
         choices=POSTPROCESSING,
         default="default",
-        help="default: the rules of the bundle; none; rfnet: only ET below 500 mm3 removed",
+        help="rules for the mask, see below (default: %(default)s)",
     )
     parser.add_argument("--tta", action="store_true", help="mean over the 8 flips: 8 times slower")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
@@ -87,12 +93,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         argparse.ArgumentError: when the arguments do not go together.
         BundleError: when there is no such bundle.
+        CaseError: when there is no case.
     """
     overrides = overrides_of(args)
     from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle
 
-    bundle = resolve_bundle(args.bundle)  # before the imports that take seconds
+    bundle = resolve_bundle(args.bundle)  # this and finding the cases: before the imports that take seconds
     from medmiss.cases.errors import CaseError, cause_of
+    from medmiss.cases.find import find_cases
+
+    if "dataset_dir" in overrides:
+        find_cases(overrides["dataset_dir"])
     from medmiss.inference.evaluator import CasesFailed
 
     try:
@@ -110,7 +121,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     """The entries of the bundle's inference configuration that the arguments set.
 
     Raises:
-        argparse.ArgumentError: when the arguments do not go together, or INPUT does not exist.
+        argparse.ArgumentError: when the arguments do not go together, or an input does not exist.
     """
     images = {modality: str(path) for modality in MODALITIES if (path := getattr(args, modality)) is not None}
     given = " ".join(args.paths)
@@ -121,7 +132,10 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
             None, f"give INPUT and OUTPUT (or --flair and the like, and OUTPUT), not {given!r}"
         )
     if not images and not Path(args.paths[0]).exists():
-        raise argparse.ArgumentError(None, f"INPUT {args.paths[0]} does not exist")
+        raise argparse.ArgumentError(None, f"INPUT: no such file or folder: {args.paths[0]}")
+    for modality, file in images.items():
+        if not Path(file).is_file():
+            raise argparse.ArgumentError(None, f"--{modality}: no such file: {file}")
     overrides: dict[str, Any] = {
         "output_dir": args.paths[-1],
         "modalities": None if args.modalities is None else ",".join(args.modalities),

@@ -1,5 +1,6 @@
 """The engine a bundle runs: every case of a folder, one mask each."""
 
+import contextlib
 import logging
 import os
 import time
@@ -19,7 +20,8 @@ from medmiss.cases.files import write_json
 from medmiss.inference.predictor import CasePredictor, Prediction
 from medmiss.inference.records import Record, Records, mask_path, probabilities_path
 from medmiss.inference.report import run_facts, settings_of
-from medmiss.modalities import parse_subset
+from medmiss.modalities import parse_subset, subset_name
+from medmiss.postprocessing import ET_RULE_FIRED
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ class PredictionEvaluator(Evaluator):
             logger.error("%s", reason)
             logger.debug("%s failed", case.name, exc_info=error)
             entry = {"case": case.name, "status": "failed", "error": _without_folders(reason, case, self.output)}
+            with contextlib.suppress(OSError):  # such as a full disk: "started" means the same to a second run
+                self.records.fail(case.name, entry["error"])
         self.cases.append(entry)
         self._write_report()
         self._bar.update()
@@ -148,7 +152,7 @@ class PredictionEvaluator(Evaluator):
             conflict = self.records.conflict(name, settings)
             if conflict is not None:
                 raise CaseError(
-                    name, conflict, "no such file, or one of these settings", "use --overwrite or another output", mask
+                    name, conflict, "no mask, or one of these settings", "use --overwrite or another output", mask
                 )
 
         start = time.perf_counter()
@@ -158,8 +162,11 @@ class PredictionEvaluator(Evaluator):
             "modalities_available": list(case.available),
             "modalities_used": list(used.available),
             "settings": settings,
+            "outputs": files,
         }
         self.records.start(name, entry)
+        used_name = subset_name(used.available)
+        logger.info("%s: predicting from %s on %s", name, used_name, self.facts["device"])
         prediction = self.predictor(used, self.probabilities)
         labels = convention.labels(prediction.regions)
         if prediction.probabilities is not None:
@@ -167,18 +174,18 @@ class PredictionEvaluator(Evaluator):
         write_volume(mask, labels, prediction.grid)
         entry |= {
             "status": "done",
-            "outputs": files,
             "warnings": prediction.warnings,
             "postprocessing": prediction.events,
             "volumes_ml": _volumes(convention.regions(labels), prediction),
             "seconds": round(time.perf_counter() - start, 2),
         }
-        self.records.write(name, entry)
+        self.records.finish(name, entry)
         for line in prediction.warnings:
             logger.warning("%s: %s", name, line)
         for line in prediction.events:
-            logger.info("%s: %s", name, line)
-        logger.info("%s: %s from %s, %.1f s", name, mask.name, "+".join(used.available), entry["seconds"])
+            logger.log(logging.WARNING if line.startswith(ET_RULE_FIRED) else logging.INFO, "%s: %s", name, line)
+        volumes = ", ".join(f"{region} {ml:.2f} ml" for region, ml in entry["volumes_ml"].items())
+        logger.info("%s: %s from %s: %s; %.1f s", name, mask.name, used_name, volumes, entry["seconds"])
         return entry
 
     def _write_report(self) -> None:

@@ -80,7 +80,7 @@ class CasePredictor:
         if not np.isfinite(in_box).all():
             raise CaseError(
                 case.name,
-                found="the network's output is NaN or infinite",
+                found="NaN or infinite values in the network's output",
                 expected="finite numbers",
                 remedy="run without --amp; if that does not help, the weights are broken",
             )

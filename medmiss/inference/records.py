@@ -1,8 +1,9 @@
 """What is kept about each mask: how it was made, so that a second run knows what is finished.
 
 Each mask `OUTPUT/<case>.nii.gz` has its record `OUTPUT/.medmiss/<case>.json`. The record is written
-before the mask, with `"status": "started"`, and again after it, with `"done"`: whenever the run is
-killed, a mask without a finished record is known to be this program's own.
+before the mask, with `"status": "started"`, and again after it, with `"done"`, or `"failed"` and the
+reason: whenever the run is killed, a mask without a finished record is known to be this program's own.
+Its `"outputs"` name the files that are this program's, in a record that is not done those that may be there.
 """
 
 import glob
@@ -13,6 +14,8 @@ from typing import Any
 from medmiss.cases.files import write_json
 
 FOLDER = ".medmiss"
+UNFINISHED = ("started", "failed")
+"""Statuses of a case that is predicted again."""
 Record = dict[str, Any]
 
 
@@ -39,12 +42,34 @@ class Records:
         write_json(self._path(case), record)
 
     def start(self, case: str, record: Record) -> None:
-        """Say that a case is about to be predicted, and remove what a killed run left half-written."""
-        if (before := self.read(case)) is not None and before["status"] == "started":
+        """Say that a case is about to be predicted, and remove what a killed run left half-written.
+
+        Args:
+            case: its name.
+            record: with the `"outputs"` that are about to be written. Those of an earlier run stay known as
+                well; a file that is there and was not ours is not claimed.
+        """
+        before = self.read(case) or {}
+        if before.get("status") in UNFINISHED:
             for path in (mask_path(self.output, case), probabilities_path(self.output, case)):
                 for leftover in self.output.glob(f".{glob.escape(path.name)}.*.tmp"):
                     leftover.unlink(missing_ok=True)
+        new = [file for file in record["outputs"] if not (self.output / file).exists()]
+        self.write(case, {**record, "outputs": sorted({*before.get("outputs", []), *new})})
+
+    def finish(self, case: str, record: Record) -> None:
+        """Say that a case is done, and remove probabilities of its earlier mask that were not written again."""
+        stale = probabilities_path(self.output, case)
+        before = self.read(case) or {}
+        if stale.name in before.get("outputs", []) and stale.name not in record["outputs"]:
+            stale.unlink(missing_ok=True)
         self.write(case, record)
+
+    def fail(self, case: str, reason: str) -> None:
+        """Say why a case that was started failed; a finished one keeps its record."""
+        record = self.read(case)
+        if record is not None and record.get("status") in UNFINISHED:
+            self.write(case, {**record, "status": "failed", "error": reason})
 
     def conflict(self, case: str, settings: Record) -> str | None:
         """Why the mask that is there must not be replaced without being asked; none when it may.
@@ -57,8 +82,8 @@ class Records:
             return None
         record = self.read(case)
         if record is None:
-            return "a mask of unknown origin is there"
-        if record["status"] == "started":
+            return "a mask of unknown origin"
+        if record["status"] in UNFINISHED:
             return None
         before = record["settings"]
         changed = [
@@ -66,7 +91,7 @@ class Records:
             for name in sorted({*before, *settings})
             if before.get(name) != settings.get(name)
         ]
-        return f"a mask made with other settings is there ({'; '.join(changed)})" if changed else None
+        return f"a mask made with other settings ({'; '.join(changed)})" if changed else None
 
     def finished(self, case: str, settings: Record, files: list[str]) -> Record | None:
         """The record of a case that is complete: same settings, and all `files` there."""

@@ -2,10 +2,11 @@
 
 from medmiss.postprocessing.regions import (
     CONNECTIVITIES,
+    ET_RULE_FIRED,
     ET_RULES,
     PRESETS,
     PostProcessing,
     postprocessing_preset,
 )
 
-__all__ = ["CONNECTIVITIES", "ET_RULES", "PRESETS", "PostProcessing", "postprocessing_preset"]
+__all__ = ["CONNECTIVITIES", "ET_RULES", "ET_RULE_FIRED", "PRESETS", "PostProcessing", "postprocessing_preset"]

@@ -11,6 +11,8 @@ import numpy as np
 
 CONNECTIVITIES = (6, 18, 26)
 ET_RULES = ("ncr", "removed", "off")
+ET_RULE_FIRED = "ET rule fired"
+"""How the line begins that the ET rule returns: the one rule whose firing is worth a warning."""
 _ET, _TC, _WT = 0, 1, 2
 _TOLERANCE = 1e-6
 """Relative; keeps 0.07 * 100 voxels or a voxel of 0.9999999 mm3 from moving an exact threshold."""
@@ -88,14 +90,16 @@ class PostProcessing:
         volumes = np.bincount(components.ravel())[1:] * voxel_volume
         if volumes.size < 2:
             return []
-        threshold = min(self.min_volume, self.min_share * float(volumes.max()))
+        relative = self.min_share * float(volumes.max())
+        threshold = min(self.min_volume, relative)
+        origin = f"{self.min_share:g} x the largest" if relative < self.min_volume else "the absolute limit"
         small = _below(volumes, threshold)
         if not small.any():
             return []
         regions[:, np.concatenate(([False], small))[components]] = False
         return [
             f"removed {int(small.sum())} of {volumes.size} whole-tumour components, "
-            f"{volumes[small].sum():.0f} mm3 in all, each smaller than {threshold:.0f} mm3"
+            f"{volumes[small].sum():.0f} mm3 in all, each smaller than {threshold:.0f} mm3 ({origin})"
         ]
 
     def _treat_small_et(self, regions: np.ndarray, voxel_volume: float) -> list[str]:
@@ -110,8 +114,9 @@ class PostProcessing:
         regions[_WT][enhancing] = kept
         outcome = "was turned into NCR" if kept else "was removed from the mask"
         return [
-            f"ET rule fired: the enhancing tumour of {volume:.0f} mm3, less than {self.et_min_volume:.0f} mm3, "
-            f"{outcome}; this can hide a small lesion (et_rule='off' keeps it)"
+            f"{ET_RULE_FIRED}: the enhancing tumour of {volume:.0f} mm3, less than {self.et_min_volume:.0f} mm3, "
+            f"{outcome}; this can hide a small lesion (keep it with --postprocess keep-et, or with et_rule 'off' "
+            "in the bundle's configuration)"
         ]
 
 
@@ -122,10 +127,15 @@ def _below(volume: np.ndarray | float, threshold: float) -> np.ndarray:
 
 PRESETS = {
     "default": PostProcessing(),
+    "keep-et": PostProcessing(et_rule="off"),
     "none": PostProcessing(min_volume=0, et_rule="off"),
     "rfnet": PostProcessing(min_volume=0, et_rule="removed"),
 }
-"""Post-processing by name; `rfnet` is the rule of the RFNet family: ET below 500 mm3 is removed, nothing else."""
+"""Post-processing by name.
+
+`keep-et` is the components rule alone; `rfnet` is the rule of the RFNet family: ET below 500 mm3 is removed,
+nothing else.
+"""
 
 
 def postprocessing_preset(name: str) -> PostProcessing:

@@ -91,12 +91,12 @@ def test_a_name_of_two_modalities_is_refused(tmp_path, touch):
 def test_a_folder_with_no_image_is_an_error(tmp_path, touch, names):
     (tmp_path / "x").mkdir()
     touch(tmp_path / "x", *names)
-    with pytest.raises(CaseError, match=r"flair\.nii\.gz"):
+    with pytest.raises(CaseError, match=r"case x, folder .*flair\.nii\.gz"):
         find_cases(tmp_path / "x")
 
 
 def test_a_place_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(CaseError, match="no such file or folder"):
+    with pytest.raises(CaseError, match="found no file or folder of this name, but expected a case; check the path"):
         find_cases(tmp_path / "nowhere")
 
 
@@ -184,7 +184,9 @@ def test_explicit_files_are_checked(tmp_path, touch):
     touch(tmp_path, "a.nii", "b.nii")
     with pytest.raises(CaseError, match=r"two files for T1c: a\.nii and b\.nii"):
         case_from_files({"t1c": tmp_path / "a.nii", "t1ce": tmp_path / "b.nii"})
-    with pytest.raises(CaseError, match="no such file"):
+    with pytest.raises(CaseError, match=r"^case a, file .*c\.nii: found no file of this name, but expected an image"):
+        case_from_files({"flair": tmp_path / "c.nii", "t1c": tmp_path / "a.nii"})
+    with pytest.raises(CaseError, match=r"^case \(unnamed\), "):
         case_from_files({"t1c": tmp_path / "c.nii"})
     with pytest.raises(CaseError, match="--flair"):
         case_from_files({})
@@ -198,5 +200,5 @@ def test_restriction_removes_files():
     few = case.restricted_to(["T1CE", "T2"])
     assert few.images == {"t2": ImageSource(Path("t2.nii"))}
     assert pickle.loads(pickle.dumps(few)) == few
-    with pytest.raises(CaseError, match=r"only FLAIR\+T1\+T2, expected at least one of T1c"):
+    with pytest.raises(CaseError, match=r"only FLAIR\+T1\+T2, but expected at least one of T1c"):
         case.restricted_to(["t1c"])

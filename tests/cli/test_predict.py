@@ -121,8 +121,6 @@ def test_a_case_without_any_modality_is_an_error(tmp_path: Path, medmiss: Callab
     write_case(tmp_path / "cases", "A", ["t1"])
     assert medmiss(tmp_path / "cases", tmp_path / "masks", "--modalities", "flair,t2") == 1
     assert not list((tmp_path / "masks").glob("*.nii.gz"))
-    (tmp_path / "empty").mkdir()
-    assert medmiss(tmp_path / "empty", tmp_path / "masks") == 1
 
 
 def test_a_bundle_without_weights_writes_nothing(
@@ -144,7 +142,6 @@ def test_a_bundle_without_weights_writes_nothing(
         ["cases"],
         ["cases", "masks", "more"],
         ["--flair", "f.nii.gz", "cases", "masks"],
-        ["no such folder", "masks"],
         ["cases", "masks", "--modalities", "flair,ct"],
         ["cases", "masks", "--labels", "brats1999"],
         ["cases", "masks", "--device", "abacus"],
@@ -158,12 +155,42 @@ def test_wrong_usage_ends_with_status_2(tmp_path: Path, monkeypatch: pytest.Monk
     assert end.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "masks"], "INPUT: no such file or folder: nowhere"),
+        (["--flair", "f.nii", "--t2", "t2.nii", "masks"], "--t2: no such file: t2.nii"),
+        (["--flair", "f.nii", "--t2", ".", "masks"], "--t2: no such file: ."),
+        (["empty", "masks"], "found no images"),
+    ],
+)
+def test_a_wrong_input_is_told_without_waiting_for_torch(tmp_path: Path, words: list[str], message: str):
+    (tmp_path / "f.nii").touch()
+    (tmp_path / "empty").mkdir()
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['monai'] = None\n"  # importing either raises ImportError
+        "from medmiss.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    end = subprocess.run(
+        [sys.executable, "-c", code, "predict", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert message in end.stderr
+    assert end.returncode == (1 if "empty" in words else 2)
+
+
 def test_the_help_names_what_there_is():
     assert set(predict.LABELS) == set(CONVENTIONS)
     assert set(predict.POSTPROCESSING) == set(PRESETS)
     parser = argparse.ArgumentParser()
     predict.add_arguments(parser)
     assert "--overwrite" in parser.format_help()
+    lines = predict.EXAMPLES.splitlines()
+    for name in PRESETS:
+        assert sum(line.startswith(f"  {name} ") for line in lines) == 1
 
 
 def test_help_takes_little_time():

@@ -1,6 +1,7 @@
 """A run over several cases: failures, what is finished, what is never replaced, and the report."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,23 @@ def test_labels_are_those_asked_for(tmp_path: Path, predict: Callable):
     np.testing.assert_array_equal(msd, np.array([0, 2, 1, 0, 3])[brats2018])
 
 
+def test_the_log_tells_start_and_result(predict: Callable, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "medmiss")
+    volumes = predict()["cases"][1]["volumes_ml"]
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("B: ")]
+    assert lines[0] == "B: predicting from FLAIR+T2 on cpu"
+    described = ", ".join(f"{region} {volumes[region]:.2f} ml" for region in ("ET", "TC", "WT"))
+    assert lines[-1].startswith(f"B: B.nii.gz from FLAIR+T2: {described}; ")
+
+
+def test_the_et_rule_is_a_warning_and_in_the_report(predict: Callable, caplog: pytest.LogCaptureFixture):
+    changes = {"min_volume": 0, "et_min_volume": 1e9}
+    report = predict(**{f"postprocessing::{name}": value for name, value in changes.items()})
+    (line,) = report["cases"][0]["postprocessing"]
+    assert line.startswith("ET rule fired")
+    assert [record.levelname for record in caplog.records if record.getMessage() == f"A: {line}"] == ["WARNING"]
+
+
 def test_one_bad_case_fails_alone(
     tmp_path: Path, predict: Callable, cases: Path, write_case: WriteCase, caplog: pytest.LogCaptureFixture
 ):
@@ -95,6 +113,28 @@ def test_one_bad_case_fails_alone(
     assert str(tmp_path) not in json.dumps(report)
     assert not (tmp_path / "masks" / "A.nii.gz").exists()
     assert next(record.message for record in caplog.records if record.levelname == "ERROR").startswith("case A, file ")
+    record = Records(tmp_path / "masks").read("A")
+    assert record is not None
+    assert (record["status"], record["error"]) == ("failed", report["cases"][0]["error"])
+
+
+def test_a_failed_case_is_tried_again(tmp_path: Path, predict: Callable, cases: Path):
+    path = cases / "A" / "A_t1.nii.gz"
+    image = path.read_bytes()
+    path.write_bytes(b"not an image")
+    predict()
+    assert statuses(predict()) == {"A": "failed", "B": "skipped"}
+    path.write_bytes(image)
+    assert statuses(predict()) == {"A": "done", "B": "skipped"}
+    record = Records(tmp_path / "masks").read("A")
+    assert record is not None and record["status"] == "done" and "error" not in record
+
+
+def test_a_failure_before_the_start_leaves_a_finished_record(tmp_path: Path, predict: Callable):
+    predict()
+    before = Records(tmp_path / "masks").read("A")
+    predict(labels="msd")
+    assert Records(tmp_path / "masks").read("A") == before
 
 
 def test_a_second_run_skips_what_is_finished(tmp_path: Path, predict: Callable, cases: Path, write_case: WriteCase):
@@ -167,6 +207,37 @@ def test_probabilities_asked_for_later_are_added(tmp_path: Path, predict: Callab
     predict()
     assert statuses(predict(probabilities=True)) == {"A": "done", "B": "done"}
     assert (tmp_path / "masks" / "B_probabilities.nii.gz").is_file()
+
+
+def test_probabilities_of_an_earlier_mask_go_with_it(tmp_path: Path, predict: Callable):
+    stale = tmp_path / "masks" / "A_probabilities.nii.gz"
+    predict(probabilities=True)
+    predict()  # skipped: the probabilities are still those of the mask
+    assert stale.is_file()
+    records = Records(tmp_path / "masks")
+    predict(overwrite=True)
+    assert not stale.exists()
+    record = records.read("A")
+    assert record is not None and record["outputs"] == ["A.nii.gz"]
+
+    predict(probabilities=True)
+    records.start("A", {"status": "started", "settings": {}, "outputs": ["A.nii.gz"]})  # and killed
+    predict()
+    assert not stale.exists()
+
+
+def test_probabilities_of_unknown_origin_are_kept(tmp_path: Path, predict: Callable, cases: Path):
+    (tmp_path / "masks").mkdir()
+    other = tmp_path / "masks" / "A_probabilities.nii.gz"
+    other.write_bytes(b"an expert's work")
+    path = cases / "A" / "A_t1.nii.gz"
+    image = path.read_bytes()
+    path.write_bytes(b"not an image")
+    predict(probabilities=True)  # fails before it writes anything
+    path.write_bytes(image)
+    predict()
+    predict(overwrite=True)
+    assert other.read_bytes() == b"an expert's work"
 
 
 def test_an_unknown_convention_is_refused(predict: Callable):

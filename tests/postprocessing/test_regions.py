@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medmiss.postprocessing import PRESETS, PostProcessing, postprocessing_preset
+from medmiss.postprocessing import ET_RULE_FIRED, PRESETS, PostProcessing, postprocessing_preset
 
 ET, TC, WT = 0, 1, 2
 
@@ -27,6 +27,7 @@ def test_component_of_exactly_the_absolute_threshold_stays_and_one_voxel_less_go
     assert not result[WT, :, 10, 10].any()
     assert result.sum() == 50
     assert len(events) == 1 and "removed 1 of 3" in events[0] and "9 mm3" in events[0]
+    assert events[0].endswith("smaller than 10 mm3 (the absolute limit)")
 
 
 @pytest.mark.parametrize("size, stays", [(7, True), (6, False)])
@@ -69,7 +70,8 @@ def test_removal_takes_all_regions_inside_the_component():
     regions = empty()
     line(regions, WT, (0, 0), 40)
     line(regions, slice(None), (5, 5), 3)
-    result, _ = PostProcessing(et_rule="off")(regions)
+    result, events = PostProcessing(et_rule="off")(regions)
+    assert events[0].endswith("smaller than 4 mm3 (0.1 x the largest)")
     assert not result[:, :, 5, 5].any()
     assert result[WT, :, 0, 0].sum() == 40
 
@@ -116,7 +118,8 @@ def test_et_of_499_becomes_ncr():
     assert not result[ET].any()
     assert np.array_equal(result[1:], regions[1:])
     assert len(events) == 1
-    assert "ET rule fired" in events[0] and "NCR" in events[0] and "can hide a small lesion" in events[0]
+    assert events[0].startswith(ET_RULE_FIRED) and "--postprocess keep-et" in events[0]
+    assert "NCR" in events[0] and "can hide a small lesion" in events[0]
 
 
 def test_et_of_499_is_removed_from_all_regions():
@@ -162,9 +165,11 @@ def test_presets():
     untouched, events = postprocessing_preset("none")(regions)
     assert np.array_equal(untouched, regions) and events == []
     assert postprocessing_preset("default") == PostProcessing() and PRESETS["default"].connectivity == 18
+    without_et_rule = postprocessing_preset("keep-et")(regions)[0]
+    assert not without_et_rule[:, :2, 19, 19].any() and np.array_equal(without_et_rule[ET], regions[ET])
     published = postprocessing_preset("rfnet")(regions)[0]
     assert published[WT, :2, 19, 19].all() and not (published & regions[ET]).any()
-    with pytest.raises(ValueError, match=r"'best'.*default, none, rfnet"):
+    with pytest.raises(ValueError, match=r"'best'.*default, keep-et, none, rfnet"):
         postprocessing_preset("best")
 
 
