@@ -1,7 +1,6 @@
 """`medmiss bundle`: MONAI's own bundle tool, with the bundle named instead of spelled out in paths."""
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,12 @@ examples:
   medmiss bundle verify_net_in_out network_def --config inference
   medmiss bundle ckpt_export network_def --config inference --filepath model.ts"""
 
+COMMANDS = (
+    *("run", "run_workflow", "verify_metadata", "verify_net_in_out", "ckpt_export", "onnx_export", "trt_export"),
+    *("init_bundle", "download", "download_large_files"),
+)
+"""What `python -m monai.bundle` can do."""
+
 OVERRIDABLE = ("run", "verify_net_in_out", "ckpt_export", "onnx_export", "trt_export")
 """The MONAI commands that read configs and take any config id, such as `--bundle_root`, as an option."""
 
@@ -25,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; whatever else is on the line is passed on."""
     parser.usage = "medmiss bundle COMMAND [--bundle B] [--config NAME,...] [MONAI ARGUMENT ...]"
     parser.epilog = EXAMPLES
-    parser.add_argument("command", metavar="COMMAND", help="of monai.bundle: run, verify_metadata, ckpt_export, ...")
+    parser.add_argument(
+        "command", choices=COMMANDS, metavar="COMMAND", help="of monai.bundle: run, verify_metadata, ckpt_export, ..."
+    )
     parser.add_argument(
         "--bundle", default="brats_shaspec", metavar="B", help="name or folder of a bundle (default: %(default)s)"
     )
@@ -38,16 +45,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run `python -m monai.bundle` and return its exit status."""
+    """Do what `python -m monai.bundle` does; what fails for a reason that has a name ends in a sentence."""
     from medmiss.inference.bundle import resolve_bundle
 
-    command = monai_command(args.command, resolve_bundle(args.bundle), args.config, args.passed_on)
-    status = subprocess.run([sys.executable, "-m", "monai.bundle", *command], check=False).returncode
-    return status if status in (0, 2) else 1
+    words = monai_words(args.command, resolve_bundle(args.bundle), args.config, args.passed_on)
+    # Not before the bundle is found: it takes seconds.
+    import fire
+    from monai.bundle import scripts
+
+    from medmiss.cli.failures import explained
+
+    try:
+        fire.Fire(getattr(scripts, args.command), command=words, name=f"medmiss bundle {args.command}")
+    except Exception as error:
+        cause = explained(error)
+        if cause is None:
+            raise
+        sys.stderr.write(f"medmiss: error: {cause}\n")  # not logged: the bundle's logging.conf governs the log now
+        return 1
+    return 0
 
 
-def monai_command(command: str, root: Path, config: str | None, passed_on: list[str]) -> list[str]:
-    """The words after `python -m monai.bundle`.
+def monai_words(command: str, root: Path, config: str | None, passed_on: list[str]) -> list[str]:
+    """The words after `python -m monai.bundle COMMAND`.
 
     Args:
         command: MONAI's command, such as `run`.
@@ -69,7 +89,7 @@ def monai_command(command: str, root: Path, config: str | None, passed_on: list[
         filled["--logging_file"] = str(logging_file)
     given = {word.split("=", 1)[0] for word in passed_on}
     options = [word for option, value in filled.items() if option not in given for word in (option, value)]
-    return [command, *passed_on, *options]
+    return [*passed_on, *options]
 
 
 def _config_file(root: Path, name: str) -> Path:

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,14 +87,16 @@ def run(args: argparse.Namespace) -> int:
     from medmiss.phantom import write_cases
 
     folder = args.out / "cases"
-    logger.info("1/3 synthetic cases: %s", folder)
+    steps = 2 + len(SUBSETS)
+    logger.info("2 cases of full size take 2 to 3 minutes on 2 CPU cores")
+    logger.info("1/%d synthetic cases: %s", steps, folder)
     names = write_cases(folder, args.cases, seed=SEED, shape=args.shape, progress=not args.quiet)
-    for subset in SUBSETS:
-        status = _predict(args, folder, subset)
+    for step, subset in enumerate(SUBSETS, start=2):
+        status = _predict(args, folder, subset, f"{step}/{steps}")
         if status != 0:
             return status
     cases = [case for case in find_cases(folder) if case.name in names]
-    logger.info("3/3 scores and picture")
+    logger.info("%d/%d scores and picture", steps, steps)
     scores = [score_of(case, subset, args.out) for case in cases for subset in SUBSETS]
     _write_csv(args.out / "dice.csv", scores)
     _draw(args.out / "demo.png", cases, scores, args.out)
@@ -105,11 +109,11 @@ def folder_of(subset: Subset) -> str:
     return "all" if subset == MODALITIES else "+".join(subset)
 
 
-def _predict(args: argparse.Namespace, cases: Path, subset: Subset) -> int:
+def _predict(args: argparse.Namespace, cases: Path, subset: Subset, step: str) -> int:
     """What `medmiss predict CASES MASKS --modalities ...` does."""
     words = [str(cases), str(args.out / folder_of(subset)), "--modalities", ",".join(subset)]
     words += ["--bundle", args.bundle, "--device", args.device, *(["--overwrite"] if args.overwrite else [])]
-    logger.info("2/3 medmiss predict %s", " ".join(words))
+    logger.info("%s medmiss predict %s", step, shlex.join(words))
     parser = argparse.ArgumentParser()
     predict.add_arguments(parser)
     parser.set_defaults(quiet=args.quiet)
@@ -156,11 +160,11 @@ def _draw(path: Path, cases: "list[Case]", scores: list[Score], out: Path) -> No
         reference = _regions(case)
         row = [Panel(f"{case.name}\nFLAIR, reference", flair, reference, outline=True)]
         row.append(Panel("T1c, reference\n", t1c, reference, outline=True))
-        for subset in SUBSETS[:2]:
+        for subset in SUBSETS:
             (score,) = (score for score in scores if (score.case, score.subset) == (case.name, subset))
             figures = "  ".join(f"{region} {dice:.2f}" for region, dice in score.dice.items())
-            title = f"predicted from {'all four' if subset == MODALITIES else subset_name(subset)}\nDice {figures}"
-            row.append(Panel(title, flair, _predicted(case, subset, out)))
+            title = f"predicted from {subset_name(subset)}\nDice {figures}"
+            row.append(Panel(title, flair if "flair" in subset else t1c, _predicted(case, subset, out)))
         rows.append(row)
     draw_rows(path, rows, "medmiss demo: synthetic cases, not patients")
 
@@ -171,7 +175,7 @@ def _text(scores: list[Score], out: Path) -> list[str]:
     wide = max(len(score.case) for score in scores)
     lines = ["", f"{'Dice':<{wide}}  {'modalities':<16}" + "".join(f"{region:>7}" for region in regions)]
     for score in sorted(scores, key=lambda score: SUBSETS.index(score.subset)):
-        name = "all four" if score.subset == MODALITIES else subset_name(score.subset)
+        name = subset_name(score.subset)
         lines.append(f"{score.case:<{wide}}  {name:<16}" + "".join(f"{score.dice[region]:7.2f}" for region in regions))
     case = scores[0].case
     return [
@@ -184,5 +188,11 @@ def _text(scores: list[Score], out: Path) -> list[str]:
         f"  {out / 'demo.png'}  slices, reference and predictions",
         f"  3D Slicer: {out / 'cases' / case / f'{case}_flair.nii.gz'} as volume,",
         f"             {out / 'all' / f'{case}.nii.gz'} as segmentation",
-        "  README.md: how to segment cases of your own (medmiss predict CASES MASKS)",
+        f"  cases of your own: {_command()} predict CASES MASKS (README.md has more)",
     ]
+
+
+def _command() -> str:
+    """What a user types to run this program again, wherever it is installed."""
+    program = Path(sys.argv[0]).absolute()
+    return shlex.quote(str(program)) if program.stem == "medmiss" else f"{sys.executable} -m medmiss.cli.main"

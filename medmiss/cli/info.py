@@ -70,6 +70,7 @@ def _details(folder: Path, profile: str | None) -> Facts:
     weights = folder / "models" / "model.pt"
     return {
         **_summary(folder),
+        "description": metadata.get("description"),
         "profile": profile,
         "parameters": _count_parameters(folder, profile),
         "weights_bytes": weights.stat().st_size if weights.is_file() else None,

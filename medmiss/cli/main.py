@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except (CaseError, OSError) as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted; what is complete was kept")
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted; what is complete was kept")
 
 
 def _top_parser() -> argparse.ArgumentParser:

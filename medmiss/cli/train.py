@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ with --resume as if it had not been; its settings are those in OUT/configs/train
 bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM; such as that of the SRI24 atlas).
 
 Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE.
-On several GPUs: torchrun --nproc_per_node=2 -m monai.bundle run --bundle_root B
-  --config_file "['B/configs/train.json','B/configs/multi_gpu_train.json']" --dataset_dir DATA --output_dir OUT
+On several GPUs, with B the bundle's folder, CASES and OUT:
+  torchrun --nproc_per_node=2 -m monai.bundle run --bundle_root B --dataset_dir CASES --output_dir OUT \\
+    --config_file "['B/configs/train.json','B/configs/multi_gpu_train.json']"
 
 examples:
   medmiss train --data CASES --out runs/mine
@@ -142,17 +144,25 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _execute(parser: Any, out: Path) -> int:
-    """Run the configuration's steps as `python -m monai.bundle run` does, and return the exit status."""
-    from medmiss.cases.errors import CaseError, cause_of
-    from medmiss.inference.bundle import BundleError
+    """Run the configuration's steps as `python -m monai.bundle run` does, and return the exit status.
 
-    expected = (BundleError, CaseError, OSError, FloatingPointError, ValueError)
+    Raises:
+        KeyboardInterrupt: when the user stops it; it says how to go on.
+    """
+    from medmiss.cli.failures import explained
+
     try:
+        logger.info("%s", _plan(parser, out))
         for step in ("initialize", "run"):
             for index in range(len(parser[step])):
                 parser.get_parsed_content(f"{step}::{index}")
+    except KeyboardInterrupt:
+        if not (out / "checkpoints" / "last.pt").is_file():
+            raise KeyboardInterrupt("interrupted before the first checkpoint; start again") from None
+        way_on = f"medmiss train --out {shlex.quote(str(out))} --resume"
+        raise KeyboardInterrupt(f"interrupted; this goes on from the last checkpoint: {way_on}") from None
     except Exception as error:
-        cause = cause_of(error, expected)
+        cause = explained(error)
         if cause is None:
             raise
         logger.error("%s", cause)
@@ -160,6 +170,24 @@ def _execute(parser: Any, out: Path) -> int:
         return 1
     logger.info("the best weights are in %s: medmiss predict --bundle %s uses them", out / "models" / "model.pt", out)
     return 0
+
+
+def _plan(parser: Any, out: Path) -> str:
+    """What is going to happen, and when."""
+    names = ("epochs", "val_interval")
+    epochs, interval = (parser.get_parsed_content(name) if name in parser else None for name in names)
+    words = [f"run in {out}"]
+    if epochs is not None:
+        words.append(f"{epochs} epochs")
+    if epochs is not None and interval is not None:
+        words.append(
+            f"validation after every {interval} epochs"
+            if interval <= epochs
+            else f"no validation, which comes after every {interval} epochs (--set val_interval=1: after each)"
+        )
+    if "phantoms" in parser:
+        words.append("the synthetic cases are made in the first epoch, which takes longer for it")
+    return "; ".join(words)
 
 
 def _absolute(path: Path | None) -> str | None:

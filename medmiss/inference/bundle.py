@@ -50,7 +50,7 @@ def resolve_bundle(bundle: str | Path) -> Path:
     names = ", ".join(installed) or "none"
     raise BundleError(
         f"bundle {str(bundle)!r}: neither a folder with {INFERENCE_CONFIG} nor an installed bundle "
-        f"(installed: {names}); give --bundle one of these names or a bundle's folder"
+        f"(installed: {names}); name one of these or a bundle's folder"
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from medmiss.cases.files import write_json
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.case import make_case
 from medmiss.phantom.tissues import FULL_SHAPE
+
+logger = logging.getLogger(__name__)
 
 WHITE_LEVELS = (340, 2300)
 """Intensity of white matter in a BraTS volume: what was found on real cases; it differs between volumes."""
@@ -73,15 +76,19 @@ def write_cases(
         "shape": list(shape),
     }
     names = [LAYOUTS[layout].case_name(index + 1) for index in range(cases)]
+    skipped = 0
     for index, name in enumerate(tqdm(names, unit="case", disable=None if progress else True)):
         kept = _kept(seed, index) if missing == "random" else MODALITIES
         record = Path(out) / RECORDS / f"{name}.json"
         if _finished(record, recipe, Path(out), LAYOUTS[layout], name, kept):
+            skipped += 1
             continue
         write_json(record, {"status": "started", **recipe})  # what a killed run leaves is known to be ours
         images, labels, grid = _stored(seed, index, shape, tissues, kept, CONVENTIONS[LAYOUTS[layout].convention])
         write_case(Path(out), LAYOUTS[layout], name, images, grid, labels)
         write_json(record, {"status": "done", **recipe})
+    if skipped:
+        logger.info("%d of %d synthetic cases were there already", skipped, cases)
     return names
 
 

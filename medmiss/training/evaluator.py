@@ -14,6 +14,7 @@ from medmiss.methods import Method
 from medmiss.training.average import WeightAverage
 from medmiss.training.metrics import RegionDice
 from medmiss.training.precision import autocast, to_device
+from medmiss.training.progress import is_no_interrupt
 
 KEY_METRIC = "val_mean_dice"
 
@@ -53,6 +54,7 @@ class MethodEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,
         )
+        self.logger.addFilter(is_no_interrupt)
         self.average = average
         self.precision = precision
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar and a line an epoch."""
+"""What a person sees of a run: a progress bar, a line an epoch, and no error for an interrupt."""
 
 import logging
 import sys
@@ -6,6 +6,7 @@ from typing import Any
 
 from ignite.engine import Events
 from ignite.handlers.tqdm_logger import ProgressBar
+from monai.engines import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -37,5 +38,11 @@ class EpochLog:
 
     def write(self, engine: Any) -> None:
         """Log the line."""
+        of = f" of {engine.state.max_epochs}" if isinstance(engine, Trainer) else ""  # an evaluator knows no end
         values = ", ".join(f"{name} {value:.4g}" for name, value in engine.state.metrics.items())
-        logger.info("%s, epoch %d: %s", self.title, engine.state.epoch, values)
+        logger.info("%s, epoch %d%s: %s", self.title, engine.state.epoch, of, values)
+
+
+def is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Filter of an engine's logger: ignite calls it an error when the user stops the run, and names no reason."""
+    return not isinstance(sys.exc_info()[1], KeyboardInterrupt)

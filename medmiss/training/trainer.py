@@ -19,6 +19,7 @@ from medmiss.training.average import WeightAverage
 from medmiss.training.datasets import derived_seed
 from medmiss.training.loss_terms import LossTerms
 from medmiss.training.precision import autocast, to_device
+from medmiss.training.progress import is_no_interrupt
 from medmiss.transforms import share_present
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class MethodTrainer(SupervisedTrainer):
             prepare_batch=to_device,
             decollate=False,
         )
+        self.logger.addFilter(is_no_interrupt)
         self.scheduler = scheduler
         self.average = average
         self.precision = precision

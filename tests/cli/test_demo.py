@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -55,7 +56,7 @@ def test_the_masks_are_those_of_predict(shown: Path, tiny_bundle: Path, tmp_path
 
 
 def test_a_second_run_skips_what_is_finished_and_says_the_same(
-    shown: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+    shown: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     inputs = [path for path in shown.rglob("*.nii.gz")]
     before = {path: path.stat().st_mtime_ns for path in inputs}
@@ -67,7 +68,17 @@ def test_a_second_run_skips_what_is_finished_and_says_the_same(
     assert "synthetic" in text
     assert "3D Slicer" in text
     assert "README" in text
-    assert all(f"{name}  {subset} " in text for name in NAMES for subset in ("all four", "FLAIR+T2", "T1c"))
+    with open(shown / "dice.csv", newline="") as file:
+        named = {(row["case"], row["subset"]) for row in csv.DictReader(file)}
+    assert named == {(name, subset) for name in NAMES for subset in ("FLAIR+T1+T1c+T2", "FLAIR+T2", "T1c")}
+    assert all(f"{name}  {subset} " in text for name, subset in named)
+    assert [message[:3] for message in caplog.messages if message[1:3] == "/5"] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
+
+
+def test_it_says_where_the_command_is(shown: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["some where/bin/medmiss", "demo"])
+    assert main(words(shown, tiny_bundle)) == 0
+    assert f"'{Path.cwd()}/some where/bin/medmiss' predict CASES MASKS" in capsys.readouterr().out
 
 
 def test_without_weights_it_says_so_and_makes_nothing(

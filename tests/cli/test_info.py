@@ -11,6 +11,7 @@ from medmiss.cli.main import main
 METADATA = {
     "version": "0.0.7",
     "task": "a test",
+    "description": "A test's bundle.",
     "intended_use": "tests only",
     "eval_metrics": {"mean_dice": 0.5, "Dice on two cases": {"FLAIR+T2": {"ET": 0.25, "TC": 0.5, "WT": 0.75}}},
     "network_data_format": {
@@ -49,6 +50,7 @@ def test_the_facts_of_a_bundle(folder: Path, capsys: pytest.CaptureFixture[str])
         "version": "0.0.7",
         "task": "a test",
         "folder": str(folder),
+        "description": "A test's bundle.",
         "profile": None,
         "parameters": 3003,
         "weights_bytes": 12,
@@ -66,6 +68,7 @@ def test_a_profile_is_counted_on_its_own(folder: Path, capsys: pytest.CaptureFix
 def test_the_text_for_a_reader(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["info", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert "description: A test's bundle." in lines
     assert "parameters: 3,003" in lines
     assert "modalities: FLAIR, T1" in lines
     assert "mean_dice: 0.5" in lines

@@ -17,6 +17,10 @@ def test_cases_of_the_layout_and_shape_asked_for(tmp_path: Path, caplog: pytest.
     assert [case.name for case in cases] == ["BraTS-GLI-90001-000", "BraTS-GLI-90002-000"]
     assert read_case(cases[0]).grid.shape == (40, 42, 32)
     assert "2 cases in" in caplog.text
+    assert "already" not in caplog.text
+    words[words.index("--cases") + 1] = "3"
+    assert main(["phantom", *words]) == 0
+    assert "2 of 3 synthetic cases were there already" in caplog.text
     assert main(["phantom", *words, "--missing", "random"]) == 1  # other cases of that name
 
 

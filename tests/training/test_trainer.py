@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from medmiss.methods import Method
 from medmiss.training import (
+    EpochLog,
     EpochSampler,
     LossTerms,
     MethodEvaluator,
@@ -230,6 +231,46 @@ def test_a_stopped_and_resumed_run_is_the_unbroken_one(tmp_path: Path, moment: A
 
 def _stop() -> None:
     raise Stop
+
+
+def test_an_interrupt_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    _, trainer = build(tmp_path)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), interrupt), pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert "terminating" not in caplog.text
+    _, trainer = build()
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), _stop)
+    with pytest.raises(Stop):
+        trainer.run()
+    assert "terminating" in caplog.text
+
+
+def test_a_line_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    method, _ = build()
+    evaluator = MethodEvaluator(
+        CPU,
+        DataLoader(ValidationItems()),
+        method,
+        WholeVolume(),
+        RegionDice(["all"]),
+        val_handlers=[EpochLog("validation")],
+    )
+    _, trainer = build(
+        method=method, max_epochs=2, train_handlers=[EpochLog("training"), ValidationHandler(2, evaluator)]
+    )
+    trainer.run()
+    lines = [record.message for record in caplog.records if record.name == "medmiss.training.progress"]
+    assert [line.split(":")[0] for line in lines] == [
+        "training, epoch 1 of 2",
+        "training, epoch 2 of 2",
+        "validation, epoch 2",
+    ]
+    assert all(name in lines[2] for name in ("val_mean_dice", "dice_ET", "dice_TC", "dice_WT", "dice_all"))
 
 
 def assert_same(a: Any, b: Any) -> None:
