@@ -3,6 +3,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medmiss.cases import (
     Case,
@@ -38,7 +39,6 @@ def test_nifti_is_read_as_float(tmp_path, save, brain, name):
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 def test_itk_formats_have_nifti_s_geometry(tmp_path, save, brain, suffix):
-    sitk = pytest.importorskip("SimpleITK")
     orthogonal = np.array([[0, 0, 2.0, -3], [-1.5, 0, 0, 40], [0, 1, 0, 7], [0, 0, 0, 1]])
     nifti = save(tmp_path / "a.nii.gz", affine=orthogonal)
     sitk.WriteImage(sitk.ReadImage(str(nifti)), str(tmp_path / f"b{suffix}"))
@@ -77,7 +77,6 @@ def test_unusable_volumes_are_named(tmp_path, save, array, found):
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mha", "a.nrrd"])
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "missing"])
 def test_damaged_files_are_named(tmp_path, brain, save, name, damage):
-    sitk = pytest.importorskip("SimpleITK")
     path = tmp_path / name
     if ".nii" in name:
         save(path, np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32))

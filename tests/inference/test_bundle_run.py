@@ -58,12 +58,14 @@ def test_the_workflow_has_the_properties_a_bundle_needs(tmp_path: Path, tiny_bun
 def test_verify_net_in_out_passes_on_the_real_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     configs = BUNDLE / "configs"
-    verify_net_in_out(
-        "network_def",
-        meta_file=str(configs / "metadata.json"),
-        config_file=str(configs / "inference.json"),
-        device="cpu",
-    )
+    options = {"config_file": str(configs / "inference.json"), "device": "cpu"}
+    verify_net_in_out("network_def", meta_file=str(configs / "metadata.json"), **options)
+    # It can tell: what the metadata says wrongly is found.
+    wrong = json.loads((configs / "metadata.json").read_text())
+    wrong["network_data_format"]["outputs"]["pred"]["num_channels"] = 4
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match="output channel number"):
+        verify_net_in_out("network_def", meta_file=str(tmp_path / "wrong.json"), **options)
 
 
 def test_ckpt_export_gives_the_same_network(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch):
