@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_the_workflow_has_the_properties_a_bundle_needs(tmp_path: Path, tiny_bun
 def test_verify_net_in_out_passes_on_the_real_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     configs = BUNDLE / "configs"
-    options = {"config_file": str(configs / "inference.json"), "device": "cpu"}
+    options: dict[str, Any] = {"config_file": str(configs / "inference.json"), "device": "cpu"}
     verify_net_in_out("network_def", meta_file=str(configs / "metadata.json"), **options)
     # It can tell: what the metadata says wrongly is found.
     wrong = json.loads((configs / "metadata.json").read_text())
