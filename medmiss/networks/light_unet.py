@@ -137,7 +137,7 @@ class LightUNet:
 
 
 def _channels_last(module: Network) -> Network:
-    """Store the kernels channels last: a third less CPU time for a training step."""
+    """Store the kernels channels last, the format that the shipped weights were trained and measured in."""
     return module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
