@@ -12,8 +12,9 @@ from medmiss.cases.foreground import background_value, foreground, plausibility_
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, REGIONS, LabelConvention
 from medmiss.cases.layouts import LAYOUTS, Layout
+from medmiss.cases.masks import Mask, find_masks, read_label, read_mask, recorded_labels
 from medmiss.cases.splits import cases_of, read_split, split_cases, write_split
-from medmiss.cases.volumes import CaseVolumes, Volume, read_case, read_label, read_volume, write_volume
+from medmiss.cases.volumes import CaseVolumes, Volume, read_case, read_volume, write_volume
 from medmiss.cases.writing import write_case
 
 __all__ = [
@@ -27,17 +28,21 @@ __all__ = [
     "ImageSource",
     "LabelConvention",
     "Layout",
+    "Mask",
     "Volume",
     "background_value",
     "case_from_files",
     "cases_of",
     "find_cases",
+    "find_masks",
     "foreground",
     "plausibility_warnings",
     "read_case",
     "read_label",
+    "read_mask",
     "read_split",
     "read_volume",
+    "recorded_labels",
     "split_cases",
     "write_atomically",
     "write_case",

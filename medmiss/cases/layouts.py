@@ -127,5 +127,10 @@ def is_label(stem: str) -> bool:
     return bool(words) and words[-1] in _LABEL_WORDS
 
 
+def name_without_label(stem: str) -> str:
+    """The case's name from the stem of a label file of its own: `case` of `case_seg` and of `case`."""
+    return re.sub(rf"(?i)(?<=.)[-_.]({'|'.join(_LABEL_WORDS)})$", "", stem)
+
+
 def _words(stem: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", stem.lower())

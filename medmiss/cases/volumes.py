@@ -14,7 +14,6 @@ from medmiss.cases.errors import CaseError
 from medmiss.cases.files import write_atomically
 from medmiss.cases.foreground import background_value
 from medmiss.cases.geometry import Grid
-from medmiss.cases.labels import CONVENTIONS
 from medmiss.modalities import DISPLAY_NAMES
 
 TOLERANCE_MM = 0.1
@@ -84,7 +83,7 @@ def read_volume(source: ImageSource, case: str) -> Volume:
         CaseError: when the file is missing, truncated or no image, is 2-D, empty or constant, holds NaN or
             infinite values, or is 4-D where 3-D is expected and the other way round.
     """
-    array, affine, oriented = _load(source, case)
+    array, affine, oriented = load_array(source, case)
     if array.min() == array.max():
         _fail(case, source.path, f"the value {array.flat[0]:g} in every voxel", "an image", "leave this modality out")
     return Volume(array, affine, oriented)
@@ -117,38 +116,12 @@ def read_case(case: Case, resample: bool = False) -> CaseVolumes:
         array = volume.array
         if volume.grid.distance_mm(grid) > TOLERANCE_MM:
             if not resample:
-                raise _mismatch(case.name, case.images[first].path, grid, source.path, volume.grid)
+                raise grid_mismatch(case.name, case.images[first].path, grid, source.path, volume.grid)
             array = _resample(volume, grid)
             warnings.append(f"{DISPLAY_NAMES[modality]} was resampled to the grid of {DISPLAY_NAMES[first]}")
         arrays[modality] = array
     assert grid is not None  # a case has at least one modality
     return CaseVolumes(arrays, grid, warnings)
-
-
-def read_label(case: Case, grid: Grid | None = None) -> Volume:
-    """Read a case's label map as it is on disk, in the values of `case.convention`.
-
-    Args:
-        case: only its label file is opened.
-        grid: that of the images, which the label must share.
-
-    Raises:
-        CaseError: when there is none, when it is unusable (see `read_volume`; an empty map is fine), when it
-            holds a value that the convention does not know, or when it does not lie on `grid`.
-    """
-    if case.label is None:
-        raise CaseError(case.name, "no label file", "one", "add it, or use the case for prediction only")
-    array, affine, oriented = _load(case.label, case.name)
-    known = CONVENTIONS[case.convention].values
-    unknown = sorted(set(np.unique(array).tolist()) - set(known))
-    if unknown:
-        found = "label values " + ", ".join(f"{value:g}" for value in unknown[:5])
-        remedy = "name the layout the labels come from, since values differ by year"
-        _fail(case.name, case.label.path, found, f"{known} ({case.convention})", remedy)
-    volume = Volume(array, affine, oriented)
-    if grid is not None and volume.grid.distance_mm(grid) > TOLERANCE_MM:
-        raise _mismatch(case.name, case.images[case.available[0]].path, grid, case.label.path, volume.grid)
-    return volume
 
 
 def write_volume(path: Path, array: np.ndarray, grid: Grid) -> None:
@@ -179,8 +152,12 @@ def write_volume(path: Path, array: np.ndarray, grid: Grid) -> None:
     write_atomically(path, content)
 
 
-def _load(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Array `(X, Y, Z)` (float32, finite), affine and whether the header gives an orientation."""
+def load_array(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Array `(X, Y, Z)` (float32, finite), affine and whether the header gives an orientation.
+
+    Raises:
+        CaseError: as `read_volume`, but that a constant volume is fine.
+    """
     path = source.path
     if not path.is_file():
         _fail(case, path, "no file of this name", "an image", "check the path")
@@ -275,7 +252,9 @@ def _itk_image(array: np.ndarray, affine: np.ndarray):
     return image
 
 
-def _mismatch(case: str, first: Path, grid: Grid, second: Path, other: Grid) -> CaseError:
+def grid_mismatch(case: str, first: Path, grid: Grid, second: Path, other: Grid) -> CaseError:
+    """The error of two files that do not lie on one grid."""
+
     def describe(path: Path, place: Grid) -> str:
         origin = ", ".join(f"{value:.4g}" for value in place.affine[:3, 3])
         spacing = " x ".join(f"{value:.4g}" for value in place.spacing)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medmiss.cases.files import write_json
+from medmiss.cases.masks import PROBABILITIES, record_path
 
-FOLDER = ".medmiss"
 UNFINISHED = ("started", "failed")
 """Statuses of a case that is predicted again."""
 Record = dict[str, Any]
@@ -101,7 +101,7 @@ class Records:
         return record if all((self.output / file).is_file() for file in files) else None
 
     def _path(self, case: str) -> Path:
-        return self.output / FOLDER / f"{case}.json"
+        return record_path(self.output, case)
 
 
 def mask_path(output: Path, case: str) -> Path:
@@ -111,4 +111,4 @@ def mask_path(output: Path, case: str) -> Path:
 
 def probabilities_path(output: Path, case: str) -> Path:
     """Where the probabilities of a case go."""
-    return output / f"{case}_probabilities.nii.gz"
+    return output / f"{case}{PROBABILITIES}.nii.gz"

@@ -10,7 +10,8 @@ from monai.transforms import Transform
 from medmiss.cases.case import Case
 from medmiss.cases.foreground import foreground, plausibility_warnings
 from medmiss.cases.labels import CONVENTIONS
-from medmiss.cases.volumes import read_case, read_label
+from medmiss.cases.masks import read_label
+from medmiss.cases.volumes import read_case
 from medmiss.modalities import MODALITIES
 
 

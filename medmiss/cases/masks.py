@@ -1,0 +1,130 @@
+"""Label maps on disk: the masks of `medmiss predict` and of others, and the experts' label files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medmiss.cases.case import Case, ImageSource
+from medmiss.cases.errors import CaseError
+from medmiss.cases.find import find_cases
+from medmiss.cases.geometry import Grid
+from medmiss.cases.labels import CONVENTIONS, LabelConvention
+from medmiss.cases.layouts import modalities_in, name_without_label, stem_of
+from medmiss.cases.volumes import TOLERANCE_MM, grid_mismatch, load_array
+
+RECORDS = ".medmiss"
+"""Folder beside predicted masks that says how each was made."""
+
+PROBABILITIES = "_probabilities"
+"""What the name of a file of probabilities ends in; it is no mask."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A label map in memory.
+
+    Attributes:
+        array: `(X, Y, Z)` uint8, in the values of its file.
+        grid: of the file.
+    """
+
+    array: np.ndarray
+    grid: Grid
+
+
+def find_masks(path: Path | str) -> dict[str, Path]:
+    """The label maps at a place, by case.
+
+    Args:
+        path: one image file; a folder with one image file a case, named by the case, with or without `_seg` (what
+            `medmiss predict` writes; probabilities and hidden files are not masks); or labelled cases as
+            `find_cases` reads them.
+
+    Returns:
+        Case name to file, sorted by name.
+
+    Raises:
+        CaseError: when there is no such place, no label map, or two of one name.
+    """
+    place = Path(path)
+    if place.is_file():
+        return {name_without_label(stem_of(place) or place.stem): place}
+    if not place.exists():
+        raise CaseError(place.name, "no file or folder of this name", "label maps", "check the path", file=place)
+    stems = {file: stem for file in sorted(place.iterdir()) if file.is_file() and (stem := stem_of(file))}
+    if not stems or any(modalities_in(stem) for stem in stems.values()):
+        named = [(case.name, case.label.path) for case in find_cases(place) if case.label is not None]
+    else:
+        named = [(name_without_label(stem), file) for file, stem in stems.items() if not stem.endswith(PROBABILITIES)]
+    if not named:
+        raise CaseError(place.name, "no label map", "one a case", "give a folder of masks or of labelled cases", place)
+    found: dict[str, Path] = {}
+    for name, file in named:
+        if name in found:
+            raise CaseError(name, f"two label maps: {found[name].name} and {file.name}", "one", "remove one", file)
+        found[name] = file
+    return dict(sorted(found.items()))
+
+
+def read_mask(path: Path, case: str, convention: LabelConvention | None = None) -> Mask:
+    """Read a label map as it is on disk.
+
+    Args:
+        path: the file.
+        case: for errors.
+        convention: whose values the file may hold; without it any integers from 0 to 255.
+
+    Raises:
+        CaseError: when the file is unreadable or not 3-D, holds NaN, or holds a value that is no integer or
+            that the convention does not know.
+    """
+    array, affine, _ = load_array(ImageSource(path), case)
+    values = np.unique(array).tolist()
+    known: Sequence[float] = range(256) if convention is None else convention.values
+    unknown = [value for value in values if value not in known]
+    if unknown:
+        found = "label values " + ", ".join(f"{value:g}" for value in unknown[:5])
+        expected = "integers from 0 to 255" if convention is None else f"{convention.values} ({convention.name})"
+        remedy = "name the convention the labels follow, since values differ by year"
+        raise CaseError(case, found, expected, remedy, file=path)
+    x, y, z = array.shape
+    return Mask(array.astype(np.uint8), Grid((x, y, z), affine))
+
+
+def read_label(case: Case, grid: Grid | None = None) -> Mask:
+    """Read a case's own label map, in the values of `case.convention`.
+
+    Args:
+        case: only its label file is opened.
+        grid: that of the images, which the label must share.
+
+    Raises:
+        CaseError: when there is none, when it is unusable (see `read_mask`), or when it does not lie on `grid`.
+    """
+    if case.label is None:
+        raise CaseError(case.name, "no label file", "one", "add it, or use the case for prediction only")
+    mask = read_mask(case.label.path, case.name, CONVENTIONS[case.convention])
+    if grid is not None and mask.grid.distance_mm(grid) > TOLERANCE_MM:
+        raise grid_mismatch(case.name, case.images[case.available[0]].path, grid, case.label.path, mask.grid)
+    return mask
+
+
+def record_path(folder: Path, case: str) -> Path:
+    """Where it is written how the mask of a case in this folder was made."""
+    return folder / RECORDS / f"{case}.json"
+
+
+def recorded_labels(path: Path, case: str) -> str | None:
+    """The label convention of a mask that `medmiss predict` wrote; None where nothing is recorded.
+
+    Args:
+        path: the mask.
+        case: its name.
+    """
+    try:
+        return str(json.loads(record_path(path.parent, case).read_text(encoding="utf-8"))["settings"]["labels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
