@@ -4,15 +4,17 @@ import json
 import random
 import re
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from medmiss.cases.case import Case
 from medmiss.cases.files import write_atomically
 
 Split = dict[str, list[str]]
-"""`{"train": [names], "val": [names]}`."""
+"""`{"train": [names], "val": [names], "held_out": [names]}`."""
 
-PARTS = ("train", "val")
+PARTS = ("train", "val", "held_out")
+"""Cases that the network learns from, that select the model, and that a method consults between steps."""
 
 
 def patient_of(name: str) -> str:
@@ -20,27 +22,39 @@ def patient_of(name: str) -> str:
     return re.sub(r"^(BraTS-[A-Za-z]+-\d{5})-\d{3}$", r"\1", name)
 
 
-def split_cases(names: Iterable[str], val_share: float = 0.2, seed: int = 0) -> Split:
-    """Draw a split; the time points of a patient stay together, and both parts get at least one patient.
+def split_cases(names: Iterable[str], val_share: float = 0.2, held_out_share: float = 0.0, seed: int = 0) -> Split:
+    """Draw a split; the time points of a patient stay together.
+
+    Every part of which the share is not 0 gets at least one patient, and so does `train`. The validation
+    cases do not depend on the share held out.
 
     Args:
-        names: case names, at least two patients among them; their order does not matter.
-        val_share: share of the patients to validate on, between 0 and 1.
+        names: case names; their order does not matter.
+        val_share: share of the patients to validate on.
+        held_out_share: share of the patients that a method consults between steps.
         seed: the same seed and names give the same split.
 
     Raises:
-        ValueError: when there are fewer than two patients or the share is not between 0 and 1.
+        ValueError: when there are too few patients, or a share is negative or leaves nothing to train on.
     """
     cases = sorted(set(names))
     patients = sorted({patient_of(name) for name in cases})
-    if len(patients) < 2 or not 0 < val_share < 1:
-        raise ValueError(f"{len(patients)} patients and val_share {val_share}: expected two or more, and 0 < share < 1")
+    shares = (val_share, held_out_share)
+    parts = 1 + sum(share > 0 for share in shares)
+    if min(shares) < 0 or sum(shares) >= 1 or len(patients) < parts:
+        raise ValueError(
+            f"{len(patients)} patients, of which a share of {val_share} validates and {held_out_share} is held out: "
+            "expected at least one patient a part, and one to train on"
+        )
+    held = min(max(round(held_out_share * len(patients)), 1), len(patients) - parts + 1) if held_out_share else 0
+    most = len(patients) - held - 1
+    validating = min(max(round(val_share * len(patients)), 1), most) if val_share else 0
     random.Random(seed).shuffle(patients)
-    count = min(max(round(val_share * len(patients)), 1), len(patients) - 1)
-    held_out = set(patients[:count])
+    val, held_out = set(patients[:validating]), set(patients[validating:][:held])
     return {
-        "train": [name for name in cases if patient_of(name) not in held_out],
-        "val": [name for name in cases if patient_of(name) in held_out],
+        "train": [name for name in cases if patient_of(name) not in val | held_out],
+        "val": [name for name in cases if patient_of(name) in val],
+        "held_out": [name for name in cases if patient_of(name) in held_out],
     }
 
 
@@ -53,17 +67,20 @@ def read_split(path: Path) -> Split:
     """Read a split file.
 
     Raises:
-        ValueError: when it is no JSON object with the lists `train` and `val`, or a patient is in both.
+        ValueError: when it is no JSON object with the lists `train` and `val` (`held_out` may be left out), or a
+            patient is in two of them.
     """
     try:
-        split = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in PARTS):
+    split = {"held_out": [], **content} if isinstance(content, dict) else {}
+    if not all(isinstance(split.get(part), list) for part in PARTS):
         raise ValueError(f'{path}: expected {{"train": [names], "val": [names]}}')
-    train, val = ({patient_of(name) for name in split[part]} for part in PARTS)
-    if train & val:
-        raise ValueError(f"{path}: {', '.join(sorted(train & val)[:5])} in both train and val")
+    for one, other in combinations(PARTS, 2):
+        both = {patient_of(name) for name in split[one]} & {patient_of(name) for name in split[other]}
+        if both:
+            raise ValueError(f"{path}: {', '.join(sorted(both)[:5])} in both {one} and {other}")
     return {part: split[part] for part in PARTS}
 
 

@@ -1,7 +1,6 @@
 """What every missing-modality method offers the trainer, the inferer and the bundles."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -11,6 +10,9 @@ class Method(nn.Module):
 
     A method works on per-modality features, so the same class serves 3-D segmentation and classification
     with other encoders and heads: its `backbone` makes them (`medmiss.networks.LightUNet` is one).
+    What a method does between steps (such as the election of teachers) is an ignite handler in the method's own
+    file, with the evaluator or the data handed in by the bundle's configuration; what it decides there is a
+    buffer of the method, so that every checkpoint has it.
 
     Args:
         task_loss: loss of the output against the label, a scalar.
@@ -19,6 +21,15 @@ class Method(nn.Module):
     def __init__(self, task_loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.task_loss = task_loss
+
+    def check_option(self, option: str, value: str, known: Sequence[str]) -> None:
+        """Refuse a value that an option does not have.
+
+        Raises:
+            ValueError: when `value` is not among `known`.
+        """
+        if value not in known:
+            raise ValueError(f"{type(self).__name__}: {option} is {value!r}, expected one of {', '.join(known)}")
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
         """Predict from the modalities that are present.
@@ -34,7 +45,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
-        """The named, weighted terms whose sum is minimised.
+        """The named, weighted terms whose sum is minimised; that of the task loss is named `task`.
 
         Args:
             image: `(B, N, X, Y, Z)`.
@@ -44,6 +55,6 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def handlers(self) -> Sequence[Any]:
-        """Ignite handlers for what the method does between steps; none unless the paper defines some."""
-        return ()
+    def deployed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The part of a state dict that prediction needs: all of it, unless the method has parts for training alone."""
+        return dict(state)

@@ -62,12 +62,12 @@ class ShaSpec(Method):
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(task_loss or RegionLoss())
-        _check("alignment", alignment, ("ce", "kl", "l1", "mse"))
-        _check("pairs", pairs, ("all", "ring"))
-        _check("missing", missing, ("mean", "first"))
+        self.check_option("alignment", alignment, ("ce", "kl", "l1", "mse"))
+        self.check_option("pairs", pairs, ("all", "ring"))
+        self.check_option("missing", missing, ("mean", "first"))
         channels = backbone.bottleneck_channels
         self.shared = SharedEncoder(backbone.shared_encoder())
-        self.specific = SpecificEncoders([backbone.specific_encoder() for _ in range(modalities)])
+        self.specific = SpecificEncoders([backbone.specific_encoder(index) for index in range(modalities)])
         self.fusion = backbone.fusion()
         self.decoder = backbone.decoder(modalities)
         self.domain_classifier = nn.Linear(channels, modalities)
@@ -89,11 +89,11 @@ class ShaSpec(Method):
 
     @torch.jit.unused
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
-        """`segmentation` + alpha * `alignment` + beta * `domain` (Eq. 9); see `Method.loss_terms`."""
+        """`task` + alpha * `alignment` + beta * `domain` (Eq. 9); see `Method.loss_terms`."""
         shared = self.shared(image, present)
         specific = self.specific(image, present)
         return {
-            "segmentation": self.task_loss(self._decode(shared, specific), label),
+            "task": self.task_loss(self._decode(shared, specific), label),
             "alignment": self.alpha * self.alignment_loss(shared[-1]),
             "domain": self.beta * self.domain_loss(specific),
         }
@@ -156,11 +156,6 @@ class ShaSpec(Method):
         if self.pairs == "all":
             total = total * count / number.clamp(min=1)
         return total.mean()
-
-
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"ShaSpec: {option} is {value!r}, expected one of {', '.join(known)}")
 
 
 def _pooled(values: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from medmiss.networks.encoders import SharedEncoder, SpecificEncoders
 from medmiss.networks.features import (
+    MISSING,
     ModalityFeatures,
     complete,
+    completed,
     dense,
     first_available,
     mean_available,
@@ -13,6 +15,7 @@ from medmiss.networks.features import (
 from medmiss.networks.light_unet import LightDecoder, LightEncoder, LightUNet
 
 __all__ = [
+    "MISSING",
     "LightDecoder",
     "LightEncoder",
     "LightUNet",
@@ -20,6 +23,7 @@ __all__ = [
     "SharedEncoder",
     "SpecificEncoders",
     "complete",
+    "completed",
     "dense",
     "first_available",
     "mean_available",

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MISSING = ("mean", "first", "zero")
+"""What may stand for a missing modality: the mean or the first of the available ones, or zero."""
+
 
 class ModalityFeatures(NamedTuple):
     """Features of one level for every existing (sample, modality) pair.
@@ -88,3 +91,10 @@ def complete(features: ModalityFeatures, generated: Tensor) -> Tensor:
     if missing.numel() > 0:
         laid_out[missing[:, 0], missing[:, 1]] = generated[missing[:, 0]]
     return laid_out
+
+
+def completed(features: ModalityFeatures, missing: str) -> Tensor:
+    """Lay the rows out as `(B, N, C, ...)` with what `missing`, one of `MISSING`, names where a modality is missing."""
+    if missing == "zero":
+        return dense(features)
+    return complete(features, mean_available(features) if missing == "mean" else first_available(features))

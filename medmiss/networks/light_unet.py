@@ -122,8 +122,8 @@ class LightUNet:
         """An encoder that serves all modalities; its levels feed the decoder's skips."""
         return _channels_last(LightEncoder(self.channels))
 
-    def specific_encoder(self) -> LightEncoder:
-        """A narrower encoder of one modality, ending in the same number of channels."""
+    def specific_encoder(self, modality: int) -> LightEncoder:
+        """A narrower encoder of one modality, ending in the same number of channels; alike for all modalities."""
         narrow = [max(4, int(width * self.specific_share)) for width in self.channels]
         return _channels_last(LightEncoder(narrow, self.bottleneck_channels))
 

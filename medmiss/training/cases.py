@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medmiss.cases import Case, CaseError, cases_of, find_cases, read_split, split_cases, write_split
+from medmiss.cases.splits import PARTS
 from medmiss.modalities import parse_subset
 
 logger = logging.getLogger(__name__)
@@ -48,31 +49,28 @@ def partition(
     cases: Sequence[Case],
     file: str | Path | None = None,
     val_fraction: float = 0.2,
+    held_out_fraction: float = 0.0,
     seed: int = 0,
     record: str | Path | None = None,
 ) -> dict[str, list[Case]]:
-    """Part the cases into `train` and `val`.
+    """Part the cases into `train`, `val` and `held_out`.
 
     Args:
         cases: all of them.
         file: a split file; without one the split is drawn from `seed`.
         val_fraction: share of the patients to validate on when it is drawn; 0 for none.
+        held_out_fraction: share of the patients that the method consults between steps, likewise.
         seed: of the draw.
         record: where to write the split that was used, itself a split file.
 
     Raises:
         ValueError: when the file names a case that there is not, or there are too few cases to draw from.
     """
-    names = [case.name for case in cases]
-    if file is not None:
-        split = read_split(Path(file))
-    elif val_fraction == 0:
-        split = {"train": names, "val": []}
-    else:
-        split = split_cases(names, val_fraction, seed)
+    drawn = (val_fraction, held_out_fraction, seed)
+    split = read_split(Path(file)) if file is not None else split_cases((case.name for case in cases), *drawn)
     if record is not None:
         Path(record).parent.mkdir(parents=True, exist_ok=True)
         write_split(Path(record), split)
-    parts = {part: cases_of(cases, split[part]) for part in ("train", "val")}
-    logger.info("%d cases to train on, %d to validate on", len(parts["train"]), len(parts["val"]))
+    parts = {part: cases_of(cases, split[part]) for part in PARTS}
+    logger.info("%d cases to train on, %d to validate on, %d held out", *(len(part) for part in parts.values()))
     return parts

@@ -1,13 +1,14 @@
 """Checkpoints that survive a kill at any moment and from which a run goes on exactly."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Events
-from torch import nn
 
+from medmiss.methods import Method
 from medmiss.training.average import WeightAverage
 from medmiss.training.evaluator import MethodEvaluator
 from medmiss.training.files import save_tensors
@@ -27,11 +28,12 @@ class RunCheckpoint:
 
     Args:
         folder: where `last.pt` is.
-        model_path: file of the best weights (averaged, when there is an average), a plain state dict such as
+        model_path: file of the best weights (averaged, when there is an average) that prediction needs, such as
             a bundle's `models/model.pt`. Before the first validation, or without any, the newest weights.
         network: the method.
         evaluator: whose key metric selects the best weights.
         average: moving average of the weights.
+        between_steps: handlers of the method; the state of those that have a `state_dict` belongs to the run's.
         resume: go on from `last.pt` where it exists. Otherwise a `last.pt` that is already there is an error.
         interval: epochs between checkpoints; the last epoch has one always.
     """
@@ -40,9 +42,10 @@ class RunCheckpoint:
         self,
         folder: str | Path,
         model_path: str | Path,
-        network: nn.Module,
+        network: Method,
         evaluator: MethodEvaluator | None = None,
         average: WeightAverage | None = None,
+        between_steps: Sequence[Any] = (),
         resume: bool = False,
         interval: int = 1,
     ) -> None:
@@ -51,6 +54,7 @@ class RunCheckpoint:
         self.network = network
         self.evaluator = evaluator
         self.average = average
+        self.between_steps = [handler for handler in between_steps if hasattr(handler, "state_dict")]
         self.resume = resume
         self.interval = interval
 
@@ -84,6 +88,8 @@ class RunCheckpoint:
         if self.evaluator is not None:
             self.evaluator.state.best_metric = state["best"]["metric"]
             self.evaluator.state.best_metric_epoch = state["best"]["epoch"]
+        for handler, content in zip(self.between_steps, state["between_steps"], strict=True):
+            handler.load_state_dict(content)
         trainer.state.epoch = state["epoch"]
         trainer.state.iteration = state["iteration"]
         logger.info("resuming after epoch %d of %d", trainer.state.epoch, trainer.state.max_epochs)
@@ -95,7 +101,7 @@ class RunCheckpoint:
         epoch = trainer.state.epoch
         if self.evaluator is None or self.evaluator.state.best_metric_epoch in (epoch, NEVER):
             weights = self.average.weights if self.average else self.network.state_dict()
-            save_tensors(weights, self.model_path)
+            save_tensors(self.network.deployed(weights), self.model_path)
         if epoch % self.interval == 0 or epoch == trainer.state.max_epochs:
             save_tensors(self.state_of(trainer), self.path)
 
@@ -111,6 +117,7 @@ class RunCheckpoint:
             "scheduler": trainer.scheduler.state_dict() if trainer.scheduler else None,
             "scaler": trainer.grad_scaler.state_dict(),
             "average": self.average.state_dict() if self.average else None,
+            "between_steps": [handler.state_dict() for handler in self.between_steps],
             "best": {"metric": float(best.best_metric), "epoch": int(best.best_metric_epoch)} if best else None,
         }
 

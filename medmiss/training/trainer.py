@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from medmiss.methods import iterations_of
 from medmiss.training.average import WeightAverage
 from medmiss.training.datasets import derived_seed
-from medmiss.training.loss_terms import LossTerms
 from medmiss.training.precision import autocast, to_device
 from medmiss.training.progress import is_no_interrupt
 from medmiss.transforms import share_present
@@ -44,9 +44,11 @@ class MethodTrainer(SupervisedTrainer):
         accumulation: batches an optimiser step; the last step of an epoch takes what is left.
         drop_per_batch: every sample uses the modalities drawn for the first one, as in the published code of
             ShaSpec; otherwise each its own.
+        complete_first: as long as this (iterations, or a share of the run; see `iterations_of`) every sample uses
+            all it has: the first stage of the published schedules.
         clip_norm: largest norm of the whole gradient; `None` does not clip.
         seed: of what the network itself draws, such as dropout.
-        train_handlers: ignite handlers; those that the method brings come first.
+        train_handlers: ignite handlers; what the method does between steps comes before the rest.
 
     Raises:
         ValueError: when `accumulation` is not positive, or the precision is unknown.
@@ -65,6 +67,7 @@ class MethodTrainer(SupervisedTrainer):
         precision: str = "float32",
         accumulation: int = 1,
         drop_per_batch: bool = False,
+        complete_first: float = 0,
         clip_norm: float | None = None,
         seed: int = 0,
         train_handlers: Sequence[Any] = (),
@@ -89,24 +92,20 @@ class MethodTrainer(SupervisedTrainer):
         self.precision = precision
         self.accumulation = accumulation
         self.drop_per_batch = drop_per_batch
+        self.complete_first = complete_first
         self.clip_norm = clip_norm
         self.seed = seed
         self.grad_scaler = torch.amp.GradScaler(self.state.device.type, enabled=precision == "float16")
         self.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._add_to_means)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
-        self._register_handlers([*self.loss_terms.method.handlers(), *train_handlers])
-
-    @property
-    def loss_terms(self) -> LossTerms:
-        """The trained module, without the distributed wrapper."""
-        module = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
-        assert isinstance(module, LossTerms)
-        return module
+        self._register_handlers(train_handlers)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, float]:
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking)
-        if self.drop_per_batch:
+        if self.state.iteration <= iterations_of(self.complete_first, self):
+            batch = {**batch, "present": batch["available"]}
+        elif self.drop_per_batch:
             batch = share_present(batch)
         position = (self.state.iteration - 1) % self.state.epoch_length
         first = position - position % self.accumulation

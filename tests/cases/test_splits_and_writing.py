@@ -40,10 +40,24 @@ def test_neither_part_is_empty(share):
     assert split["train"] and split["val"]
 
 
-@pytest.mark.parametrize(("names", "share"), [(NAMES[:2], 0.5), ([], 0.5), (["a", "b"], 0.0), (["a", "b"], 1.0)])
-def test_an_impossible_split_is_refused(names, share):
-    with pytest.raises(ValueError, match="expected two or more"):
-        split_cases(names, val_share=share)
+def test_the_held_out_part_is_taken_from_the_training_part():
+    without = split_cases(NAMES, val_share=0.3, seed=1)
+    split = split_cases(NAMES, val_share=0.3, held_out_share=0.2, seed=1)
+    assert without["held_out"] == []
+    assert split["val"] == without["val"]
+    assert sorted(split["train"] + split["held_out"]) == without["train"]
+    patients = [{name[:15] for name in split[part]} for part in ("train", "val", "held_out")]
+    assert [len(part) for part in patients] == [5, 3, 2]
+    assert len(set.union(*patients)) == 10
+
+
+@pytest.mark.parametrize(
+    ("names", "shares"),
+    [(NAMES[:2], (0.5,)), ([], (0.5,)), (["a", "b"], (1.0,)), (["a", "b"], (0.2, 0.2)), (["a", "b"], (-0.1,))],
+)
+def test_an_impossible_split_is_refused(names, shares):
+    with pytest.raises(ValueError, match="expected at least one patient a part"):
+        split_cases(names, *shares)
 
 
 def test_split_files(tmp_path):
@@ -59,6 +73,7 @@ def test_split_files(tmp_path):
         ('["a"]', "expected"),
         ('{"train": ["a"]}', "expected"),
         (json.dumps({"train": [NAMES[0]], "val": [NAMES[1]]}), "BraTS-GLI-00000 in both"),
+        (json.dumps({"train": ["a"], "val": [], "held_out": ["a"]}), "a in both train and held_out"),
     ],
 )
 def test_bad_split_files_are_refused(tmp_path, content, found):

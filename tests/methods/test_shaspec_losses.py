@@ -156,7 +156,7 @@ def test_the_sum_of_eq_9_term_by_term(shaspec, image, present, label, alignment)
     method.specific.register_forward_hook(lambda _, __, rows: seen.update(specific=rows))
     terms = {name: term.item() for name, term in method.loss_terms(image, present, label, present).items()}
     assert terms == {
-        "segmentation": pytest.approx(RegionLoss()(method(image, present), label).item(), abs=1e-6),
+        "task": pytest.approx(RegionLoss()(method(image, present), label).item(), abs=1e-6),
         "alignment": pytest.approx(0.3 * alignment_by_hand(method, seen["shared"], alignment), abs=1e-6),
         "domain": pytest.approx(0.7 * domain_by_hand(method, seen["specific"]), abs=1e-6),
     }
@@ -179,7 +179,7 @@ def test_parts_of_a_batch_average_to_the_whole(shaspec, image, present, label, a
 def test_each_term_trains_its_own_part(shaspec, image, present, label, alignment):
     method = shaspec(alignment=alignment)
     every = {"shared", "specific", "fusion", "decoder", "domain_classifier", "aligner"}
-    trained = {"segmentation": {"shared", "specific", "fusion", "decoder"}, "domain": {"specific", "domain_classifier"}}
+    trained = {"task": {"shared", "specific", "fusion", "decoder"}, "domain": {"specific", "domain_classifier"}}
     trained["alignment"] = {"shared", "aligner"} if alignment in ("ce", "kl") else {"shared"}
     for name, parts in trained.items():
         method.zero_grad()

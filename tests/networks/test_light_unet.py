@@ -23,7 +23,7 @@ def test_every_level_of_the_encoder_halves_the_grid():
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
 def test_specific_encoders_are_narrower_and_end_in_the_same_channels(share):
     backbone = LightUNet((8, 16), specific_share=share)
-    specific, shared = backbone.specific_encoder(), backbone.shared_encoder()
+    specific, shared = backbone.specific_encoder(0), backbone.shared_encoder()
     levels = specific(torch.randn(1, 1, 8, 8, 8))
     assert levels[0].shape[1] == max(4, 8 * share)
     assert levels[-1].shape[1] == shared(torch.randn(1, 1, 8, 8, 8))[-1].shape[1] == backbone.bottleneck_channels

@@ -88,7 +88,7 @@ def test_a_split_is_drawn_recorded_and_read_again(dataset: Path, tmp_path: Path)
     assert partition(cases, file=tmp_path / "a" / "splits.json") == drawn
     names = {part: [case.name for case in drawn[part]] for part in drawn}
     assert read_split(tmp_path / "a" / "splits.json") == names
-    assert [len(part) for part in partition(cases, val_fraction=0).values()] == [6, 0]
+    assert [len(part) for part in partition(cases, val_fraction=0).values()] == [6, 0, 0]
 
 
 def test_a_prepared_case_is_computed_once_and_anew_when_its_file_changes(tmp_path: Path, write_dataset: Callable):

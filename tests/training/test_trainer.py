@@ -1,6 +1,6 @@
 """The trainer on a method small enough to check by hand; stopping and resuming."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,11 @@ CPU = torch.device("cpu")
 class TinyMethod(Method):
     """One convolution with dropout and two terms."""
 
-    def __init__(self, handlers: Sequence[Any] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__(functional.binary_cross_entropy_with_logits)
         torch.manual_seed(3)
         self.layer = nn.Conv3d(4, 3, 1)
         self.dropout = nn.Dropout(0.0)
-        self.brought = handlers
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
         assert present is not None
@@ -48,10 +47,7 @@ class TinyMethod(Method):
 
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
         logits = self(image, present)
-        return {"segmentation": self.task_loss(logits, label), "size": 0.1 * logits.abs().mean()}
-
-    def handlers(self) -> Sequence[Any]:
-        return self.brought
+        return {"task": self.task_loss(logits, label), "size": 0.1 * logits.abs().mean()}
 
 
 class Items(Dataset):
@@ -98,7 +94,8 @@ def build(
             RegionDice(["all"]),
             average,
         )
-        checkpoint = RunCheckpoint(folder / "checkpoints", folder / "model.pt", method, evaluator, average, resume)
+        model = folder / "model.pt"
+        checkpoint = RunCheckpoint(folder / "checkpoints", model, method, evaluator, average, resume=resume)
         options["train_handlers"] = [ValidationHandler(options.pop("val_interval", 1), evaluator), checkpoint]
         options["average"] = average
         options["scheduler"] = WarmupDecay(optimizer, steps=3 * options["max_epochs"], warmup=0.1)
@@ -113,8 +110,8 @@ def test_the_terms_are_summed_and_their_means_logged():
     trainer.run()
     assert len(outputs) == 3
     for output in outputs:
-        assert output["loss"] == pytest.approx(output["segmentation"] + output["size"])
-    for name in ("loss", "segmentation", "size"):
+        assert output["loss"] == pytest.approx(output["task"] + output["size"])
+    for name in ("loss", "task", "size"):
         assert trainer.state.metrics[name] == pytest.approx(sum(output[name] for output in outputs) / 3)
     assert trainer.state.metrics["learning_rate"] == 0.02
 
@@ -143,7 +140,7 @@ def test_the_gradient_is_clipped():
 def test_a_loss_that_is_not_finite_stops_the_run():
     method, trainer = build()
     nn.init.constant_(method.layer.weight, torch.nan)
-    with pytest.raises(FloatingPointError, match=r"epoch 1, iteration 1.*'segmentation': nan"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1, iteration 1.*'task': nan"):
         trainer.run()
 
 
@@ -160,19 +157,17 @@ def test_one_draw_of_modalities_a_batch_on_request():
     assert torch.equal(present, present[:1] & available)
 
 
-def test_a_method_brings_its_handlers():
-    class Counter:
-        epochs = 0
+@pytest.mark.parametrize("amount", [2, 0.5])
+def test_the_first_stage_uses_all_there_is(amount: float):
+    seen = []
 
-        def attach(self, engine: Any) -> None:
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self.count)
+    class Watching(TinyMethod):
+        def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
+            seen.append(torch.equal(present, available))
+            return super().loss_terms(image, present, label, available)
 
-        def count(self) -> None:
-            self.epochs += 1
-
-    counter = Counter()
-    build(method=TinyMethod([counter]), max_epochs=3)[1].run()
-    assert counter.epochs == 3
+    build(method=Watching(), batch=5, max_epochs=4, complete_first=amount, drop_per_batch=True)[1].run()
+    assert seen == [True, True, False, False]
 
 
 @pytest.mark.parametrize("options", [{"accumulation": 0}, {"precision": "float8"}, {"precision": "float16"}])
@@ -185,7 +180,7 @@ def test_bfloat16_trains():
     method, trainer = build(precision="bfloat16", max_epochs=30)
     trainer.run()
     assert method.layer.weight.dtype == torch.float32
-    assert trainer.state.metrics["segmentation"] < 0.6
+    assert trainer.state.metrics["task"] < 0.6
 
 
 def test_the_best_weights_are_the_averaged_ones_of_the_best_epoch(tmp_path: Path):

@@ -1,0 +1,64 @@
+"""The plain modality-dropout network: what the papers' methods add to is measured against it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medmiss.losses import RegionLoss
+from medmiss.methods.method import Method
+from medmiss.networks import MISSING, ModalityFeatures, SharedEncoder, completed, presence_of
+
+
+class ModalityDropout(Method):
+    """One shared encoder, features of missing modalities completed at every level, one decoder, the task loss alone.
+
+    It learns to do without modalities only from being trained with random subsets of them. LCKD, MCKD and
+    MMANet are this network with the terms that their papers add, so that a comparison isolates what a paper adds.
+
+    Args:
+        backbone: makes the encoder and the decoder, such as `medmiss.networks.LightUNet`.
+        modalities: N.
+        missing: what stands for a missing modality: the `"mean"` or the `"first"` of the available ones, or
+            `"zero"`.
+        task_loss: loss of the output against the label; `RegionLoss` when left out.
+
+    Raises:
+        ValueError: when `missing` has no such value.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        modalities: int = 4,
+        missing: str = "mean",
+        task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(task_loss or RegionLoss())
+        self.check_option("missing", missing, MISSING)
+        self.shared = SharedEncoder(backbone.shared_encoder())
+        self.decoder = backbone.decoder(modalities)
+        self.missing = missing
+
+    def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
+        """Predict from the modalities that are present; see `Method.forward`."""
+        if present is None:
+            present = presence_of(image)
+        return self.decode(self.encode(image, present))
+
+    @torch.jit.unused
+    def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
+        """`task` alone; see `Method.loss_terms`."""
+        return {"task": self.task_loss(self(image, present), label)}
+
+    def encode(self, image: Tensor, present: Tensor) -> list[ModalityFeatures]:
+        """Features of the modalities that are present, level by level, finest first; the last is the bottleneck."""
+        return self.shared(image, present)
+
+    def decode(self, levels: list[ModalityFeatures]) -> Tensor:
+        """Complete every level and decode to logits `(B, regions, X, Y, Z)`."""
+        skips: list[Tensor] = []
+        for level in levels[:-1]:
+            skips.append(completed(level, self.missing))
+        return self.decoder(completed(levels[-1], self.missing), skips)
