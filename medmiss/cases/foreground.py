@@ -94,15 +94,7 @@ def plausibility_warnings(
                 f"{DISPLAY_NAMES[modality]} looks not skull-stripped: its background is not constant, and the "
                 "network expects a brain alone on a constant background"
             )
-    overlaps = {pair: _dice(masks[pair[0]], masks[pair[1]]) for pair in combinations(arrays, 2)}
-    if overlaps:
-        first, second = worst = min(overlaps, key=lambda pair: overlaps[pair])
-        if overlaps[worst] < MIN_OVERLAP:
-            messages.append(
-                f"{DISPLAY_NAMES[first]} and {DISPLAY_NAMES[second]} look not co-registered: their foregrounds "
-                f"overlap by a Dice of {overlaps[worst]:.2f}, and the network expects modalities aligned voxel by "
-                f"voxel (at least {MIN_OVERLAP})"
-            )
+    messages += registration_warnings(masks)
     low, high = SPACING_RANGE_MM
     if not all(low <= spacing <= high for spacing in grid.spacing):
         spacing = " x ".join(f"{size:.3g}" for size in grid.spacing)
@@ -114,6 +106,28 @@ def plausibility_warnings(
             "images registered to the SRI24 atlas"
         )
     return messages
+
+
+def registration_warnings(foregrounds: Mapping[str, np.ndarray]) -> list[str]:
+    """Say which two modalities look not co-registered: the pair whose masks overlap least, if by less than 0.9.
+
+    Args:
+        foregrounds: modality to mask of the brain `(X, Y, Z)`, bool, all on one grid.
+
+    Returns:
+        One sentence, or none.
+    """
+    overlaps = {pair: _dice(foregrounds[pair[0]], foregrounds[pair[1]]) for pair in combinations(foregrounds, 2)}
+    if not overlaps:
+        return []
+    first, second = worst = min(overlaps, key=lambda pair: overlaps[pair])
+    if overlaps[worst] >= MIN_OVERLAP:
+        return []
+    return [
+        f"{DISPLAY_NAMES[first]} and {DISPLAY_NAMES[second]} look not co-registered: their foregrounds "
+        f"overlap by a Dice of {overlaps[worst]:.2f}, and the network expects modalities aligned voxel by "
+        f"voxel (at least {MIN_OVERLAP})"
+    ]
 
 
 def _faces() -> list[tuple[slice | int, ...]]:

@@ -10,6 +10,7 @@ _HOMES = {
     "BundleError": "bundle",
     "CaseDataset": "dataset",
     "CasePredictor": "predictor",
+    "CaseReader": "reading",
     "CasesFailed": "evaluator",
     "ModalitySlidingWindowInferer": "inferer",
     "Prediction": "predictor",

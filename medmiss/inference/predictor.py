@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmiss.cases import REGIONS, Case, CaseError, Grid
-from medmiss.cases.errors import cause_of
+from medmiss.inference.reading import prepare
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 
@@ -20,6 +20,7 @@ class Prediction:
 
     Attributes:
         regions: `(3, X, Y, Z)` bool: ET, TC, WT, after post-processing.
+        raw: the same before it.
         grid: the input's grid.
         probabilities: `(3, X, Y, Z)` float32, before post-processing, when asked for.
         events: what post-processing did, a line each.
@@ -27,6 +28,7 @@ class Prediction:
     """
 
     regions: np.ndarray
+    raw: np.ndarray
     grid: Grid
     probabilities: np.ndarray | None
     events: list[str]
@@ -40,7 +42,8 @@ class CasePredictor:
         network: maps an image `(B, 4, X, Y, Z)` and its presence `(B, 4)` to region logits.
         inferer: called as `inferer(image, network, present=present)`.
         preprocessing: dictionary transforms from `{"case": Case}` to `image`, `available`, `box`, `grid`, `warnings`.
-        postprocessing: called as `postprocessing(regions, voxel_volume)`; without it the mask stays as it is.
+        postprocessing: called as `postprocessing(regions, voxel_volume)`, leaves `regions` as they are and returns
+            others; without it the mask stays as it is.
         device: where the network is.
         amp: autocast, to float16 on a GPU and bfloat16 on the CPU.
     """
@@ -71,30 +74,38 @@ class CasePredictor:
         Raises:
             CaseError: when the case cannot be read, or the network gives NaN for it.
         """
-        try:
-            item = self.preprocessing({"case": case})
-        except RuntimeError as error:  # MONAI wraps what a transform raises
-            raise cause_of(error, (CaseError,)) or error from error
+        return self.predict(prepare(self.preprocessing, {"case": case}), probabilities)
+
+    def predict(self, item: dict[str, Any], probabilities: bool = False) -> Prediction:
+        """Predict a case that is prepared already.
+
+        Args:
+            item: what `preprocessing` gives, or a `CaseReader`.
+            probabilities: keep the probabilities as well, 12 bytes a voxel.
+
+        Raises:
+            CaseError: when the network gives NaN for it.
+        """
         grid: Grid = item["grid"]
         in_box = self._run(item["image"], item["available"])
         if not np.isfinite(in_box).all():
             raise CaseError(
-                case.name,
+                item["name"],
                 found="NaN or infinite values in the network's output",
                 expected="finite numbers",
                 remedy="run without --amp; if that does not help, the weights are broken",
             )
         kept = np.empty((len(REGIONS), *grid.shape), dtype=np.float32) if probabilities else None
-        regions = np.empty((len(REGIONS), *grid.shape), dtype=bool)
+        raw = np.empty((len(REGIONS), *grid.shape), dtype=bool)
         for index in range(len(REGIONS)):
             channel = on_input_grid(in_box[index], item["box"], grid)
-            regions[index] = channel > 0.5
+            raw[index] = channel > 0.5
             if kept is not None:
                 kept[index] = channel
-        events: list[str] = []
+        regions, events = raw, list[str]()
         if self.postprocessing is not None:
-            regions, events = self.postprocessing(regions, grid.voxel_volume_mm3)
-        return Prediction(regions, grid, kept, events, list(item["warnings"]))
+            regions, events = self.postprocessing(raw, grid.voxel_volume_mm3)
+        return Prediction(regions, raw, grid, kept, events, list(item["warnings"]))
 
     def _run(self, image: Tensor, available: Tensor) -> np.ndarray:
         """Probabilities `(3, ...)` in the box that `image` `(4, ...)` shows."""

@@ -40,11 +40,19 @@ def settings_of(predictor: Any, used: Sequence[str], labels: str, sha256: str) -
         labels: the label convention's name.
         sha256: of the weights.
     """
+    return {"modalities": list(used), "labels": labels, **network_settings(predictor, sha256)}
+
+
+def network_settings(predictor: Any, sha256: str) -> dict[str, Any]:
+    """What of `settings_of` holds for any modalities and labels.
+
+    Args:
+        predictor: a `CasePredictor`.
+        sha256: of the weights.
+    """
     inferer, postprocessing = predictor.inferer, predictor.postprocessing
     settings = {
         "weights": sha256,
-        "modalities": list(used),
-        "labels": labels,
         "roi_size": inferer.roi_size,
         "overlap": inferer.overlap,
         "blending": str(inferer.mode),
