@@ -1,5 +1,6 @@
 """How good a mask is, and pictures of it."""
 
-from medmiss.evaluation.dice import dice, region_dice
+from medmiss.evaluation.metrics import evaluate_regions, region_dice
+from medmiss.evaluation.protocols import PROTOCOLS
 
-__all__ = ["dice", "region_dice"]
+__all__ = ["PROTOCOLS", "evaluate_regions", "region_dice"]
