@@ -1,6 +1,7 @@
 """Label maps on disk: the masks of `medmiss predict` and of others, and the experts' label files."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from medmiss.cases.errors import CaseError
 from medmiss.cases.find import find_cases
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, LabelConvention
-from medmiss.cases.layouts import modalities_in, name_without_label, stem_of
+from medmiss.cases.layouts import LAYOUTS, modalities_in, name_without_label, stem_of
 from medmiss.cases.volumes import TOLERANCE_MM, grid_mismatch, load_array
 
 RECORDS = ".medmiss"
@@ -20,6 +21,9 @@ RECORDS = ".medmiss"
 
 PROBABILITIES = "_probabilities"
 """What the name of a file of probabilities ends in; it is no mask."""
+
+SEGMENTATION = ".seg.nrrd"
+"""What the name of a segmentation of 3D Slicer ends in: one made of a mask, whose values Slicer may change."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ def find_masks(path: Path | str) -> dict[str, Path]:
 
     Args:
         path: one image file; a folder with one image file a case, named by the case, with or without `_seg` (what
-            `medmiss predict` writes; probabilities and hidden files are not masks); or labelled cases as
-            `find_cases` reads them.
+            `medmiss predict` writes; probabilities, Slicer's segmentations and hidden files are not masks); or
+            labelled cases as `find_cases` reads them.
 
     Returns:
         Case name to file, sorted by name.
@@ -54,7 +58,8 @@ def find_masks(path: Path | str) -> dict[str, Path]:
         return {name_without_label(stem_of(place) or place.stem): place}
     if not place.exists():
         raise CaseError(place.name, "no file or folder of this name", "label maps", "check the path", file=place)
-    stems = {file: stem for file in sorted(place.iterdir()) if file.is_file() and (stem := stem_of(file))}
+    files = (file for file in sorted(place.iterdir()) if file.is_file() and not is_segmentation(file))
+    stems = {file: stem for file in files if (stem := stem_of(file))}
     if not stems or any(modalities_in(stem) for stem in stems.values()):
         named = [(case.name, case.label.path) for case in find_cases(place) if case.label is not None]
     else:
@@ -112,6 +117,11 @@ def read_label(case: Case, grid: Grid | None = None) -> Mask:
     return mask
 
 
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, by its name."""
+    return path.name.lower().endswith(SEGMENTATION)
+
+
 def record_path(folder: Path, case: str) -> Path:
     """Where it is written how the mask of a case in this folder was made."""
     return folder / RECORDS / f"{case}.json"
@@ -128,3 +138,21 @@ def recorded_labels(path: Path, case: str) -> str | None:
         return str(json.loads(record_path(path.parent, case).read_text(encoding="utf-8"))["settings"]["labels"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def guessed_labels(path: Path, case: str) -> str:
+    """The label convention that the name of a mask speaks for.
+
+    That of the first layout whose case names are like this one's (`BraTS-GLI-00000-000`, `BraTS2021_00000`), msd
+    for a file in a folder `labelsTr`, and brats2018 for any other, as for images of no known layout.
+
+    Args:
+        path: the mask.
+        case: its name.
+    """
+    for layout in LAYOUTS.values():
+        if layout.stacked and path.parent.name == layout.label_path(Path(), case).parent.name:
+            return layout.convention
+        if layout.case_pattern and re.match(layout.case_pattern, case, re.IGNORECASE):
+            return layout.convention
+    return "brats2018"

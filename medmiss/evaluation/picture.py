@@ -14,9 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from medmiss.cases import REGIONS, write_atomically
-
-COLOURS = {"ET": "#ffd92f", "TC": "#e41a1c", "WT": "#4daf4a"}
-"""Of enhancing tumour, of the rest of the core (necrosis) and of the rest of the whole tumour (oedema)."""
+from medmiss.cases.colours import COLOURS
 
 PARTS = {"ET": "enhancing tumour", "TC": "necrotic core", "WT": "oedema"}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medmiss.cases import CONVENTIONS, CaseError, find_masks, read_mask, recorded_labels
+from medmiss.cases.masks import guessed_labels
 
 
 def save(path: Path, values: list[float]) -> Path:
@@ -21,6 +22,8 @@ def save(path: Path, values: list[float]) -> Path:
 def test_a_folder_of_masks(tmp_path: Path):
     for name in ("B.nii.gz", "A_seg.nii", "BraTS-MET-00132-000-seg.nii.gz", "B_probabilities.nii.gz", ".hidden.nii.gz"):
         save(tmp_path / name, [1])
+    for name in ("B.seg.nrrd", "B_regions.seg.nrrd"):  # what 3D Slicer saves beside them
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / "notes.txt").write_text("")
     found = find_masks(tmp_path)
     assert {name: file.name for name, file in found.items()} == {
@@ -73,3 +76,20 @@ def test_the_convention_is_recorded_beside_a_predicted_mask(tmp_path: Path):
     (tmp_path / ".medmiss").mkdir()
     (tmp_path / ".medmiss" / "A.json").write_text(json.dumps({"settings": {"labels": "msd"}}))
     assert recorded_labels(path, "A") == "msd"
+
+
+@pytest.mark.parametrize(
+    ("path", "labels"),
+    [
+        ("BraTS-GLI-00000-000.nii.gz", "brats2023"),
+        ("BraTS-MET-00132-000.nii.gz", "brats2023"),
+        ("BraTS-GLI-02063-101.nii.gz", "brats2024"),
+        ("BraTS2021_00000.nii.gz", "brats2021"),
+        ("Brats18_2013_2_1.nii.gz", "brats2018"),
+        ("brats_2013_pat0001.nii.gz", "brats2013"),
+        ("labelsTr/BRATS_001.nii.gz", "msd"),
+        ("patient.nii.gz", "brats2018"),
+    ],
+)
+def test_a_name_speaks_for_a_convention(path: str, labels: str):
+    assert guessed_labels(Path(path), Path(path).name.split(".")[0]) == labels
