@@ -2,21 +2,19 @@
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.engines import Evaluator
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, write_volume
-from medmiss.cases.errors import cause_of
 from medmiss.cases.files import write_json
+from medmiss.inference.failures import one_sentence, without_folders
 from medmiss.inference.predictor import CasePredictor, Prediction
 from medmiss.inference.records import Record, Records, mask_path, probabilities_path
 from medmiss.inference.report import run_facts, settings_of
@@ -120,10 +118,10 @@ class PredictionEvaluator(Evaluator):
         try:
             entry = self._predict_case(case)
         except Exception as error:  # whatever is wrong with one case, the others go on
-            reason = _one_sentence(case, error)
+            reason = one_sentence(case, error)
             logger.error("%s", reason)
             logger.debug("%s failed", case.name, exc_info=error)
-            entry = {"case": case.name, "status": "failed", "error": _without_folders(reason, case, self.output)}
+            entry = {"case": case.name, "status": "failed", "error": without_folders(reason, case, self.output)}
             with contextlib.suppress(OSError):  # such as a full disk: "started" means the same to a second run
                 self.records.fail(case.name, entry["error"])
         self.cases.append(entry)
@@ -201,22 +199,3 @@ def _volumes(regions: np.ndarray, prediction: Prediction) -> dict[str, float]:
     """Volume of each region of the mask in ml."""
     ml = prediction.grid.voxel_volume_mm3 / 1000
     return {name: round(float(np.count_nonzero(region)) * ml, 3) for name, region in zip(REGIONS, regions, strict=True)}
-
-
-def _one_sentence(case: Case, error: Exception) -> str:
-    """What went wrong, for the log."""
-    known = cause_of(error, (CaseError,))
-    if known is not None:
-        return str(known)
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
-        return f"case {case.name}: the GPU's memory does not suffice; use --device cpu."
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"case {case.name}: {type(error).__name__}: {first}"
-
-
-def _without_folders(text: str, case: Case, output: Path) -> str:
-    """The sentence with file names only, for the report, which may be passed on."""
-    for folder in (*(source.path.parent for source in case.images.values()), output):
-        text = text.replace(f"{folder}{os.sep}", "")
-    return text

@@ -85,13 +85,8 @@ class Records:
             return "a mask of unknown origin"
         if record["status"] in UNFINISHED:
             return None
-        before = record["settings"]
-        changed = [
-            f"{name} {before.get(name)!r}, now {settings.get(name)!r}"
-            for name in sorted({*before, *settings})
-            if before.get(name) != settings.get(name)
-        ]
-        return f"a mask made with other settings ({'; '.join(changed)})" if changed else None
+        changed = changes(record["settings"], settings)
+        return f"a mask made with other settings ({changed})" if changed else None
 
     def finished(self, case: str, settings: Record, files: list[str]) -> Record | None:
         """The record of a case that is complete: same settings, and all `files` there."""
@@ -112,3 +107,12 @@ def mask_path(output: Path, case: str) -> Path:
 def probabilities_path(output: Path, case: str) -> Path:
     """Where the probabilities of a case go."""
     return output / f"{case}{PROBABILITIES}.nii.gz"
+
+
+def changes(before: Record, now: Record) -> str:
+    """How two sets of settings differ, in words; empty when they are the same."""
+    return "; ".join(
+        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
