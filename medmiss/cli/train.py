@@ -11,6 +11,7 @@ from medmiss.modalities import parse_subset
 
 logger = logging.getLogger(__name__)
 
+PROFILES = ("light", "published")
 SUMMARY = "train a bundle on a folder of cases"
 
 EXAMPLES = """\
@@ -22,6 +23,13 @@ OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the 
 'medmiss predict --bundle OUT' uses them. OUT/tensorboard has the curves, OUT/checkpoints/last.pt the state
 of the run, OUT/cache the prepared cases (it may be deleted). A run that was stopped, however hard, goes on
 with --resume as if it had not been; its settings are those in OUT/configs/train.json.
+
+--profile published is the paper's network and recipe (some 40 to 190 million parameters, made for a GPU),
+where the bundle has it.
+
+--teacher names the bundle of a network trained with all modalities, which MMANet learns from:
+  medmiss train --bundle brats_dropout --data CASES --out runs/teacher --set modality_drop=none
+  medmiss train --bundle brats_mmanet --data CASES --out runs/mmanet --teacher runs/teacher
 
 --phantoms N trains on N synthetic cases instead, made in the first epoch and kept in OUT/cache; --tissues
 bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM; such as that of the SRI24 atlas).
@@ -55,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subset", metavar="M,...", help="train for these modalities alone, such as flair,t2 (dedicated training)"
     )
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run")
+    parser.add_argument(
+        "--profile", choices=PROFILES, default="light", help="size and recipe (default: %(default)s, see below)"
+    )
+    parser.add_argument("--teacher", metavar="B", help="bundle that teaches, for a method that learns from one")
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="samples a step")
     parser.add_argument("--seed", type=int, metavar="S", help="of the weights, the split and every random draw")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N")
@@ -93,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
     files = [base / "configs" / "train.json"]
     if args.phantoms and not goes_on:  # the run's own configuration has it already
         files.append(base / "configs" / "train_phantom.json")
+    if args.profile != "light" and not goes_on:
+        files.append(base / "configs" / f"{args.profile}.json")
+        if not files[-1].is_file():
+            raise argparse.ArgumentError(None, f"bundle {base.name} has no {args.profile} profile")
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
     for name in overrides:
@@ -100,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
         if name not in parser and (not parent or parent not in parser):
             raise argparse.ArgumentError(None, f"{files[0]} has no entry {name}")
     parser.update({**overrides, "bundle_root": str(base), "output_dir": str(out)})
+    if parser.get("teacher_bundle", "none needed") is None:
+        raise argparse.ArgumentError(None, f"bundle {base.name} learns from a teacher: name its bundle with --teacher")
+    parser.parse()  # what a macro copies is copied with the changes of this run
     if not goes_on:
         write_run_bundle(source, parser.get(), out)
     elif (out / "splits.json").is_file():
@@ -116,11 +135,14 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     for path in (args.data, args.splits, args.tissues):
         if path is not None and not path.exists():
             raise argparse.ArgumentError(None, f"{path} does not exist")
+    from medmiss.inference.bundle import resolve_bundle
+
     overrides: dict[str, Any] = {
         "dataset_dir": _absolute(args.data),
         "phantoms": args.phantoms,
         "tissues": _absolute(args.tissues),
         "splits": _absolute(args.splits),
+        "teacher_bundle": None if args.teacher is None else str(resolve_bundle(args.teacher)),
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "seed": args.seed,

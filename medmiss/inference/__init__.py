@@ -15,6 +15,7 @@ _HOMES = {
     "ModalitySlidingWindowInferer": "inferer",
     "Prediction": "predictor",
     "PredictionEvaluator": "evaluator",
+    "bundle_network": "bundle",
     "load_bundle": "bundle",
     "load_network": "weights",
     "resolve_bundle": "bundle",

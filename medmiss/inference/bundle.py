@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import medmiss
 
 if TYPE_CHECKING:
+    import torch
     from monai.bundle import ConfigParser
+    from torch import nn
 
 INFERENCE_CONFIG = Path("configs") / "inference.json"
 METADATA = Path("configs") / "metadata.json"
@@ -75,3 +77,16 @@ def load_bundle(bundle: str | Path, overrides: Mapping[str, Any] | None = None) 
     parser.read_meta(str(root / METADATA))
     parser.update({"bundle_root": str(root), **(overrides or {})})
     return parser
+
+
+def bundle_network(bundle: str | Path, device: torch.device) -> nn.Module:
+    """A bundle's network with its weights, in evaluation mode.
+
+    Args:
+        bundle: a name or a folder.
+        device: where it goes.
+
+    Raises:
+        BundleError: when there is no such bundle, or it has no weights that fit.
+    """
+    return load_bundle(bundle, {"device": device}).get_parsed_content("network")

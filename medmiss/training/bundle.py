@@ -13,8 +13,9 @@ CONFIGS = Path("configs")
 def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     """Make `out` a bundle beside which the run puts `models/model.pt`.
 
-    The network and the window of inference are those of training; nothing that the source says of its own
-    weights is carried over.
+    The network and the window of inference are those of training, but for what the configuration says in
+    `deployed_def` (the network without the parts that training alone needs) and `deployed_inferer`; nothing that
+    the source says of its own weights is carried over.
 
     Args:
         source: the bundle that is trained.
@@ -31,8 +32,8 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     metadata["changelog"] = {"0.0.1": f"trained from the bundle {source.name} by medmiss train"}
     metadata["description"] = f"{metadata['task']}. Trained by medmiss train; not validated, not for clinical use."
     inference = json.loads((source / CONFIGS / "inference.json").read_text())
-    inference["network_def"] = config["network_def"]
-    inference["inferer"]["roi_size"] = config["crop_size"]
+    inference["network_def"] = config.get("deployed_def", config["network_def"])
+    inference["inferer"] |= {"roi_size": config["crop_size"], **config.get("deployed_inferer", {})}
     write_json(out / CONFIGS / "metadata.json", metadata)
     write_json(out / CONFIGS / "inference.json", inference)
     # Last: where it is, the folder is complete, and a run that is resumed reads it.
