@@ -1,6 +1,7 @@
 """Weights and devices: what turns a network's definition into a network that may predict."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
@@ -13,13 +14,15 @@ def select_device(name: str = "auto") -> torch.device:
     """The device to compute on.
 
     Args:
-        name: `"auto"` (a GPU when torch sees one), `"cpu"`, `"cuda"` or `"cuda:1"`.
+        name: `"auto"` (a GPU when torch sees one; under `torchrun` each process its own), `"cpu"`, `"cuda"` or
+            `"cuda:1"`.
 
     Raises:
         BundleError: when a GPU is asked for that torch does not see, or the name is unknown.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        gpus = torch.cuda.device_count()
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % gpus}" if gpus else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
