@@ -17,6 +17,7 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 COMMANDS = {
     "predict": "segment cases with whatever modalities they have",
+    "slicer": "turn label maps into files for 3D Slicer",
     "train": "train a bundle on a folder of cases",
     "phantom": "write synthetic cases",
     "info": "show version, bundles and what each is made of",

@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probabilities", action="store_true", help="write OUTPUT/<case>_probabilities.nii.gz too (ET, TC, WT)"
     )
     parser.add_argument(
+        "--slicer",
+        action="store_true",
+        help="write OUTPUT/<case>.seg.nrrd, a colour table and volumes.csv for 3D Slicer too",
+    )
+    parser.add_argument(
         "--device", type=device, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     parser.add_argument("--amp", action="store_true", help="autocast: float16 on a GPU, bfloat16 on the CPU")
@@ -104,6 +109,14 @@ def run(args: argparse.Namespace) -> int:
 
     if "dataset_dir" in overrides:
         find_cases(overrides["dataset_dir"])
+    if args.slicer:
+        from medmiss.slicer import SlicerioMissing, require_slicerio
+
+        try:
+            require_slicerio()
+        except SlicerioMissing as error:
+            logger.error("%s", error)
+            return 1
     from medmiss.inference.evaluator import CasesFailed
 
     try:
@@ -142,6 +155,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         "labels": args.labels,
         "resample": args.resample,
         "probabilities": args.probabilities,
+        "slicer": args.slicer,
         "device::name": args.device,
         "amp": args.amp,
         "tta": args.tta,

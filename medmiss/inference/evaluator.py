@@ -5,14 +5,14 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from monai.engines import Evaluator
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, write_volume
+from medmiss.cases import CONVENTIONS, REGIONS, Case, CaseError, Grid, LabelConvention, write_volume
 from medmiss.cases.files import write_json
 from medmiss.inference.failures import one_sentence, without_folders
 from medmiss.inference.predictor import CasePredictor, Prediction
@@ -26,6 +26,18 @@ logger = logging.getLogger(__name__)
 
 class CasesFailed(Exception):
     """Some cases of a run failed; the others are done."""
+
+
+class Exporter(Protocol):
+    """Writes a mask in another form beside it, such as `medmiss.slicer.SegmentationExporter`."""
+
+    def files(self, case: str) -> list[str]:
+        """The names of the files that it writes for a case: known before, so that a finished case is skipped."""
+
+    def __call__(
+        self, case: str, labels: np.ndarray, convention: LabelConvention, grid: Grid, folder: Path
+    ) -> None:
+        """Write them into `folder`, from `labels` `(X, Y, Z)` uint8 in the values of `convention`."""
 
 
 class PredictionEvaluator(Evaluator):
@@ -46,6 +58,7 @@ class PredictionEvaluator(Evaluator):
         labels: label convention of the masks, a key of `medmiss.cases.CONVENTIONS`; without it that of the
             layout each case came in.
         probabilities: also write `<case>_probabilities.nii.gz`, 3 channels: ET, TC, WT.
+        exporters: write further files of each mask.
         overwrite: predict every case again.
         report: JSON file about the run, written again after every case.
         progress: show a progress bar when standard error is a terminal.
@@ -65,6 +78,7 @@ class PredictionEvaluator(Evaluator):
         modalities: str | None = None,
         labels: str | None = None,
         probabilities: bool = False,
+        exporters: Sequence[Exporter] = (),
         overwrite: bool = False,
         report: str | Path | None = None,
         progress: bool = True,
@@ -82,6 +96,7 @@ class PredictionEvaluator(Evaluator):
         self.modalities = None if modalities is None else parse_subset(modalities)
         self.labels = labels
         self.probabilities = probabilities
+        self.exporters = exporters
         self.overwrite = overwrite
         self.report = None if report is None else Path(report)
         self.progress = progress
@@ -142,6 +157,7 @@ class PredictionEvaluator(Evaluator):
         settings = settings_of(self.predictor, used.available, convention.name, self.facts["weights"]["sha256"])
         mask, probabilities = mask_path(self.output, name), probabilities_path(self.output, name)
         files = [mask.name, *([probabilities.name] if self.probabilities else [])]
+        files += [file for exporter in self.exporters for file in exporter.files(name)]
         if not self.overwrite:
             finished = self.records.finished(name, settings, files)
             if finished is not None:
@@ -170,6 +186,8 @@ class PredictionEvaluator(Evaluator):
         if prediction.probabilities is not None:
             write_volume(probabilities, np.moveaxis(prediction.probabilities, 0, -1), prediction.grid)
         write_volume(mask, labels, prediction.grid)
+        for exporter in self.exporters:
+            exporter(name, labels, convention, prediction.grid, self.output)
         entry |= {
             "status": "done",
             "warnings": prediction.warnings,

@@ -51,18 +51,18 @@ class Records:
         """
         before = self.read(case) or {}
         if before.get("status") in UNFINISHED:
-            for path in (mask_path(self.output, case), probabilities_path(self.output, case)):
-                for leftover in self.output.glob(f".{glob.escape(path.name)}.*.tmp"):
+            names = {mask_path(self.output, case).name, *before.get("outputs", []), *record["outputs"]}
+            for name in names:
+                for leftover in self.output.glob(f".{glob.escape(Path(name).name)}.*.tmp"):
                     leftover.unlink(missing_ok=True)
         new = [file for file in record["outputs"] if not (self.output / file).exists()]
         self.write(case, {**record, "outputs": sorted({*before.get("outputs", []), *new})})
 
     def finish(self, case: str, record: Record) -> None:
-        """Say that a case is done, and remove probabilities of its earlier mask that were not written again."""
-        stale = probabilities_path(self.output, case)
+        """Say that a case is done, and remove files of its earlier mask that were not written again."""
         before = self.read(case) or {}
-        if stale.name in before.get("outputs", []) and stale.name not in record["outputs"]:
-            stale.unlink(missing_ok=True)
+        for stale in set(before.get("outputs", [])) - set(record["outputs"]):
+            (self.output / Path(stale).name).unlink(missing_ok=True)
         self.write(case, record)
 
     def fail(self, case: str, reason: str) -> None:
