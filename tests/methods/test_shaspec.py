@@ -158,44 +158,9 @@ def test_half_precision_stays_near_the_logits_of_float32(shaspec, image, present
         torch.testing.assert_close(half[name], term, rtol=0.05, atol=1e-3)
 
 
-class Digits:
-    """A backbone of a two-modality classifier: vectors instead of maps, and no skips."""
-
-    bottleneck_channels = 6
-
-    class Encoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(10, 6)
-
-        def forward(self, x: Tensor) -> list[Tensor]:
-            return [self.linear(x.flatten(1))]
-
-    class Head(nn.Module):
-        def __init__(self, modalities: int) -> None:
-            super().__init__()
-            self.linear = nn.Linear(6 * modalities, 3)
-
-        def forward(self, bottleneck: Tensor, skips: list[Tensor]) -> Tensor:
-            assert not skips
-            return self.linear(bottleneck.flatten(1))
-
-    def shared_encoder(self) -> nn.Module:
-        return self.Encoder()
-
-    def specific_encoder(self, modality: int) -> nn.Module:
-        return self.Encoder()
-
-    def fusion(self) -> nn.Module:
-        return nn.Linear(12, 6)
-
-    def decoder(self, modalities: int) -> nn.Module:
-        return self.Head(modalities)
-
-
 @pytest.mark.parametrize("alignment", ["ce", "kl", "l1", "mse"])
-def test_the_same_class_serves_a_classifier_of_two_modalities(alignment):
-    method = ShaSpec(Digits(), modalities=2, alignment=alignment, task_loss=nn.CrossEntropyLoss())
+def test_the_same_class_serves_a_classifier_of_two_modalities(digits, alignment):
+    method = ShaSpec(digits, modalities=2, alignment=alignment, task_loss=nn.CrossEntropyLoss())
     present = torch.tensor([[True, False], [True, True], [False, True]])
     image, label = torch.randn(3, 2, 10), torch.tensor([0, 2, 1])
     logits = method(image, present)
