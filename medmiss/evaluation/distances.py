@@ -85,7 +85,7 @@ def _surface_elements(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.nd
         corner = tuple(slice(start, start + size) for start, size in zip(offset, codes.shape, strict=True))
         codes += padded[corner] * weight
     edge = (codes != 0) & (codes != 255)
-    return np.argwhere(edge) * np.asarray(spacing), table.numpy()[codes[edge]]
+    return np.argwhere(edge) * np.asarray(spacing), table.numpy().astype(np.float64)[codes[edge]]
 
 
 def _percentile_by_area(distances: np.ndarray, areas: np.ndarray) -> float:

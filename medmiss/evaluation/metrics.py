@@ -1,94 +1,81 @@
 """Scores of a predicted mask against a reference, by named protocol."""
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
 from medmiss.cases import REGIONS, Grid
-from medmiss.evaluation.distances import HD95
-from medmiss.evaluation.protocols import DIAGONAL, PROTOCOLS, Protocol
+from medmiss.evaluation.lesions import Lesion, Status, find_lesions
+from medmiss.evaluation.masks import MASK_METRICS, MaskPair, ruler
+from medmiss.evaluation.protocols import DIAGONAL, PROTOCOLS, Protocol, Value
 
 
-class MaskPair:
-    """A predicted and a reference mask of one region, cut to the box that holds both.
+@dataclass(frozen=True)
+class RegionScores:
+    """The scores of one region of a case.
+
+    Attributes:
+        metrics: metric to value: the protocol's, `volume_pred_ml` and `volume_ref_ml`.
+        lesions: one by one; empty where the protocol does not look at lesions.
+    """
+
+    metrics: dict[str, float]
+    lesions: list[Lesion]
+
+
+def score_region(prediction: np.ndarray, reference: np.ndarray, grid: Grid, protocol: Protocol) -> RegionScores:
+    """Score one region by a protocol.
 
     Args:
         prediction: `(X, Y, Z)` bool.
-        reference: the same shape, bool.
+        reference: the same.
         grid: of both.
-
-    Attributes:
-        n_prediction: voxels of the prediction.
-        n_reference: voxels of the reference.
-        n_both: voxels of their overlap.
+        protocol: one of `PROTOCOLS`.
 
     Raises:
         ValueError: when a mask is not bool or a shape is not the grid's.
     """
-
-    def __init__(self, prediction: np.ndarray, reference: np.ndarray, grid: Grid) -> None:
-        for mask in (prediction, reference):
-            if mask.dtype != bool:
-                raise ValueError(f"mask of type {mask.dtype}: expected bool")
-            if mask.shape != grid.shape:
-                raise ValueError(f"mask of shape {mask.shape}: expected {grid.shape}, that of the grid")
-        box = _bounding_box(prediction | reference)
-        self.grid = grid
-        self.prediction, self.reference = prediction[box], reference[box]
-        self.n_prediction = int(np.count_nonzero(self.prediction))
-        self.n_reference = int(np.count_nonzero(self.reference))
-        self.n_both = int(np.count_nonzero(self.prediction & self.reference))
+    pair = MaskPair(prediction, reference, grid)
+    metrics = {metric: _score(pair, metric, protocol) for metric in protocol.metrics if metric in MASK_METRICS}
+    lesions = []
+    if protocol.lesions is not None:
+        lesions = find_lesions(pair, protocol.lesions, ruler(protocol.hd95, grid, in_voxels=False))
+        metrics |= _lesion_means(lesions, protocol)
+    ml = grid.voxel_volume_mm3 / 1000
+    metrics |= {"volume_pred_ml": pair.n_prediction * ml, "volume_ref_ml": pair.n_reference * ml}
+    if protocol.in_voxels:
+        metrics |= {"volume_pred_voxels": pair.n_prediction, "volume_ref_voxels": pair.n_reference}
+    return RegionScores(metrics, lesions)
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds every voxel of a mask; an empty one where there is none."""
-    box = []
-    for axis in range(mask.ndim):
-        (places,) = np.nonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0))
-    return tuple(box)
-
-
-def dice(pair: MaskPair) -> float:
-    """Overlap `2 |P and R| / (|P| + |R|)` (Dice, Ecology 26, 1945)."""
-    return 2 * pair.n_both / (pair.n_prediction + pair.n_reference)
-
-
-def sensitivity(pair: MaskPair) -> float:
-    """Share of the reference that was found, `|P and R| / |R|`."""
-    return pair.n_both / pair.n_reference
-
-
-def specificity(pair: MaskPair) -> float:
-    """Share of the voxels outside the reference that were left alone; NaN where there are none."""
-    outside = math.prod(pair.grid.shape) - pair.n_reference
-    return 1 - (pair.n_prediction - pair.n_both) / outside if outside else math.nan
-
-
-def hd95(pair: MaskPair, protocol: Protocol) -> float:
-    """95th percentile of the surface distances, mm, by the protocol's definition."""
-    return HD95[protocol.hd95](pair.prediction, pair.reference, pair.grid.spacing)
-
-
-METRICS: dict[str, Callable[[MaskPair, Protocol], float]] = {
-    "dice": lambda pair, protocol: dice(pair),
-    "hd95": hd95,
-    "sensitivity": lambda pair, protocol: sensitivity(pair),
-    "specificity": lambda pair, protocol: specificity(pair),
-}
-"""Metrics of a whole region by name; each holds where the protocol's table of edge cases has nothing to say."""
-
-
-def score(pair: MaskPair, metric: str, protocol: Protocol) -> float:
-    """One metric of one region: the protocol's value where a mask is empty, otherwise by formula."""
-    edge = protocol.edge_cases.get(metric)
-    value = None if edge is None else edge.value(pair.n_prediction, pair.n_reference)
-    if value is None:
-        return METRICS[metric](pair, protocol)
-    if value == DIAGONAL:
+def _score(pair: MaskPair, metric: str, protocol: Protocol) -> float:
+    """A metric of the whole region: the protocol's value where a mask is empty, otherwise by formula."""
+    edge = _edge_value(protocol, metric, pair.n_prediction, pair.n_reference, pair.n_both)
+    if edge is None:
+        return MASK_METRICS[metric](pair, ruler(protocol.hd95, pair.grid, protocol.in_voxels))
+    if edge == DIAGONAL:
         return math.hypot(*(size * spacing for size, spacing in zip(pair.grid.shape, pair.grid.spacing, strict=True)))
-    return value
+    return edge
+
+
+def _lesion_means(lesions: list[Lesion], protocol: Protocol) -> dict[str, float]:
+    assert protocol.lesions is not None
+    counts = Counter(lesion.status for lesion in lesions)
+    tp, fp, fn = counts[Status.MATCHED], counts[Status.FALSE_POSITIVE], counts[Status.MISSED]
+    means: dict[str, float] = {}
+    for metric in protocol.lesions.metrics:
+        name = f"lesion_{metric}"
+        edge = _edge_value(protocol, name, tp + fp, tp + fn, tp)
+        values = [lesion.scores[metric] for lesion in lesions if metric in lesion.scores]
+        means[name] = float(np.mean(values)) if edge is None else float(edge)
+    return means | {"tp": tp, "fp": fp, "fn": fn}
+
+
+def _edge_value(protocol: Protocol, metric: str, prediction: int, reference: int, common: int) -> Value:
+    edge = protocol.edge_cases.get(metric)
+    return None if edge is None else edge.value(prediction, reference, common)
 
 
 def evaluate_regions(
@@ -103,21 +90,15 @@ def evaluate_regions(
         protocol: key in `PROTOCOLS`.
 
     Returns:
-        Region to metric to value: the protocol's metrics, and `volume_pred_ml` and `volume_ref_ml`.
+        Region to metric to value: the protocol's metrics, `volume_pred_ml` and `volume_ref_ml`.
 
     Raises:
         ValueError: when the first axis does not hold the three regions, a shape is not the grid's or a mask is
             not bool.
     """
-    rules = PROTOCOLS[protocol]
-    scores = {}
-    for region, pair in _pairs(prediction, reference, grid).items():
-        ml = grid.voxel_volume_mm3 / 1000
-        scores[region] = {metric: score(pair, metric, rules) for metric in rules.metrics} | {
-            "volume_pred_ml": pair.n_prediction * ml,
-            "volume_ref_ml": pair.n_reference * ml,
-        }
-    return scores
+    return {
+        name: score_region(p, r, grid, PROTOCOLS[protocol]).metrics for name, p, r in _by_region(prediction, reference)
+    }
 
 
 def region_dice(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -130,12 +111,12 @@ def region_dice(prediction: np.ndarray, reference: np.ndarray) -> dict[str, floa
     Raises:
         ValueError: as `evaluate_regions` does.
     """
-    literature, grid = PROTOCOLS["literature"], Grid(reference.shape[1:], np.eye(4))
-    return {name: score(pair, "dice", literature) for name, pair in _pairs(prediction, reference, grid).items()}
+    protocol, grid = PROTOCOLS["literature"], Grid(reference.shape[1:], np.eye(4))
+    return {name: _score(MaskPair(p, r, grid), "dice", protocol) for name, p, r in _by_region(prediction, reference)}
 
 
-def _pairs(prediction: np.ndarray, reference: np.ndarray, grid: Grid) -> dict[str, MaskPair]:
+def _by_region(prediction: np.ndarray, reference: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
     for regions in (prediction, reference):
         if regions.ndim != 4 or len(regions) != len(REGIONS):
             raise ValueError(f"regions of shape {regions.shape}: expected the first axis to hold {REGIONS}")
-    return {name: MaskPair(p, r, grid) for name, p, r in zip(REGIONS, prediction, reference, strict=True)}
+    return list(zip(REGIONS, prediction, reference, strict=True))
