@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     # Not at the top: they take seconds.
     from monai.bundle import ConfigParser
 
-    from medmiss.training.bundle import write_run_bundle
+    from medmiss.training.bundle import read_inputs, write_run_bundle
 
     files = [base / "configs" / "train.json"]
     if args.phantoms and not goes_on:  # the run's own configuration has it already
@@ -115,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
         parent, _, _ = name.rpartition("::")
         if name not in parser and (not parent or parent not in parser):
             raise argparse.ArgumentError(None, f"{files[0]} has no entry {name}")
-    parser.update({**overrides, "bundle_root": str(base), "output_dir": str(out)})
+    inputs = read_inputs(out) if goes_on else {}
+    parser.update({**inputs, **overrides, "bundle_root": str(base), "output_dir": str(out)})
     if parser.get("teacher_bundle", "none needed") is None:
         raise argparse.ArgumentError(None, f"bundle {base.name} learns from a teacher: name its bundle with --teacher")
     parser.parse()  # what a macro copies is copied with the changes of this run

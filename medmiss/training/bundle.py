@@ -8,6 +8,8 @@ from typing import Any
 from medmiss.cases.files import write_json
 
 CONFIGS = Path("configs")
+INPUTS = Path("checkpoints") / "inputs.json"
+"""Where a run keeps the user's own paths, which a bundle that is passed on must not tell."""
 
 
 def write_run_bundle(source: Path, config: Any, out: Path) -> None:
@@ -34,8 +36,17 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     inference = json.loads((source / CONFIGS / "inference.json").read_text())
     inference["network_def"] = config.get("deployed_def", config["network_def"])
     inference["inferer"] |= {"roi_size": config["crop_size"], **config.get("deployed_inferer", {})}
+    if config.get("modalities", "all") != "all":  # dedicated training: the network knows no others
+        inference["modalities"] = config["modalities"]
     write_json(out / CONFIGS / "metadata.json", metadata)
     write_json(out / CONFIGS / "inference.json", inference)
     # Last: where it is, the folder is complete, and a run that is resumed reads it.
-    place = {"bundle_root": ".", "dataset_dir": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
-    write_json(out / CONFIGS / "train.json", {**config, **place})
+    inputs = {name: config[name] for name in ("dataset_dir", "tissues", "teacher_bundle") if name in config}
+    write_json(out / INPUTS, inputs)
+    place = {"bundle_root": ".", "splits": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
+    write_json(out / CONFIGS / "train.json", {**config, **place, **dict.fromkeys(inputs)})
+
+
+def read_inputs(out: Path) -> dict[str, Any]:
+    """The entries of `train.json` that say where the inputs of the run in `out` lie."""
+    return json.loads((out / INPUTS).read_text())

@@ -28,7 +28,7 @@ def test_an_interrupt_names_the_way_on(tmp_path: Path, bundle: Path, capsys: pyt
     out = tmp_path / "my run"
     assert main(["train", "--bundle", str(bundle), "--data", str(tmp_path), "--out", str(out)]) == 1
     assert "interrupted before the first checkpoint" in capsys.readouterr().err.splitlines()[-1]
-    (out / "checkpoints").mkdir()
+    (out / "checkpoints").mkdir(exist_ok=True)
     (out / "checkpoints" / "last.pt").touch()
     assert main(["train", "--bundle", str(bundle), "--out", str(out), "--resume"]) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"medmiss train --out '{out}' --resume")
