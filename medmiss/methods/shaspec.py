@@ -42,6 +42,9 @@ class ShaSpec(Method):
             the published code. The paper omits them. (There is no specific feature of a missing modality,
             so that the domain classification is always over the available ones.)
         projection_channels: channels that Eq. 7 projects the shared feature onto.
+        domain_level: which of the specific encoder's levels the domain classifier looks at: -1 is s(i) itself
+            (Eq. 5). The published code looks at what enters the ASPP, which is -2 of `medmiss.networks.ResNetASPP`.
+            The level must have as many channels as s(i).
         task_loss: loss of the output against the label.
 
     Raises:
@@ -59,6 +62,7 @@ class ShaSpec(Method):
         missing: str = "mean",
         align_missing: bool = False,
         projection_channels: int = 16,
+        domain_level: int = -1,
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(task_loss or RegionLoss())
@@ -67,7 +71,9 @@ class ShaSpec(Method):
         self.check_option("missing", missing, ("mean", "first"))
         channels = backbone.bottleneck_channels
         self.shared = SharedEncoder(backbone.shared_encoder())
-        self.specific = SpecificEncoders([backbone.specific_encoder(index) for index in range(modalities)])
+        self.specific = SpecificEncoders(
+            [backbone.specific_encoder(index) for index in range(modalities)], levels=(domain_level, -1)
+        )
         self.fusion = backbone.fusion()
         self.decoder = backbone.decoder(modalities)
         self.domain_classifier = nn.Linear(channels, modalities)
@@ -85,7 +91,7 @@ class ShaSpec(Method):
         """Predict from the modalities that are present; see `Method.forward`."""
         if present is None:
             present = presence_of(image)
-        return self._decode(self.shared(image, present), self.specific(image, present))
+        return self._decode(self.shared(image, present), self.specific(image, present)[-1])
 
     @torch.jit.unused
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
@@ -93,9 +99,9 @@ class ShaSpec(Method):
         shared = self.shared(image, present)
         specific = self.specific(image, present)
         return {
-            "task": self.task_loss(self._decode(shared, specific), label),
+            "task": self.task_loss(self._decode(shared, specific[-1]), label),
             "alignment": self.alpha * self.alignment_loss(shared[-1]),
-            "domain": self.beta * self.domain_loss(specific),
+            "domain": self.beta * self.domain_loss(specific[0]),
         }
 
     def _generate(self, features: ModalityFeatures) -> Tensor:

@@ -1,5 +1,7 @@
 """Running single-modality encoders on the modalities that exist."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,25 +29,32 @@ class SharedEncoder(nn.Module):
 
 
 class SpecificEncoders(nn.Module):
-    """One encoder a modality, of which the last level's features are used.
+    """One encoder a modality.
 
     Args:
         encoders: one a modality, in channel order; each maps `(P, 1, ...)` to a list of features.
+        levels: which of that list are used.
     """
 
-    def __init__(self, encoders: list[nn.Module]) -> None:
+    def __init__(self, encoders: list[nn.Module], levels: Sequence[int] = (-1,)) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
+        self.levels = list(levels)
 
-    def forward(self, image: Tensor, present: Tensor) -> ModalityFeatures:
-        """Encode each existing modality of `image` `(B, N, ...)` with its own encoder."""
+    def forward(self, image: Tensor, present: Tensor) -> list[ModalityFeatures]:
+        """Encode each existing modality of `image` `(B, N, ...)` with its own encoder; the features of `levels`."""
         inputs = modality_inputs(image, present)
-        values: list[Tensor] = []
+        values: list[list[Tensor]] = []
         rows: list[Tensor] = []
         for index, encoder in enumerate(self.encoders):
             own = (inputs.modality == index).nonzero().flatten()
             if own.numel() > 0:
-                values.append(encoder(inputs.values[own])[-1])
+                features = encoder(inputs.values[own])
+                values.append([features[level] for level in self.levels])
                 rows.append(own)
-        ordered = torch.cat(values)[torch.cat(rows).argsort()]
-        return ModalityFeatures(ordered, inputs.sample, inputs.modality, present)
+        order = torch.cat(rows).argsort()
+        used: list[ModalityFeatures] = []
+        for position in range(len(self.levels)):
+            ordered = torch.cat([each[position] for each in values])[order]
+            used.append(ModalityFeatures(ordered, inputs.sample, inputs.modality, present))
+        return used

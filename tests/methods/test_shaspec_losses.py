@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from medmiss.losses import RegionLoss
-from medmiss.networks import ModalityFeatures
+from medmiss.methods import ShaSpec
+from medmiss.networks import LightUNet, ModalityFeatures
 
 ALIGNMENTS = ["ce", "kl", "l1", "mse"]
 PAIRWISE = ["kl", "l1", "mse"]
@@ -75,6 +76,17 @@ def alignment_by_hand(method, rows: ModalityFeatures, alignment: str, pairs: str
 def test_domain_classification(shaspec, present):
     method, rows = shaspec(), features(present)
     assert method.domain_loss(rows).item() == pytest.approx(domain_by_hand(method, rows), abs=1e-6)
+
+
+@pytest.mark.parametrize("level", [-1, -2])
+def test_the_level_that_the_domain_classifier_looks_at(present, image, label, level):
+    torch.manual_seed(0)
+    method = ShaSpec(LightUNet((8, 8), specific_share=1.0), domain_level=level)  # levels of as many channels
+    sample, modality = present.nonzero().unbind(1)
+    levels = [method.specific.encoders[i](image[[b], [i]][:, None]) for b, i in present.nonzero().tolist()]
+    rows = ModalityFeatures(torch.cat([each[level] for each in levels]), sample, modality, present)
+    term = method.loss_terms(image, present, label, present)["domain"].item()
+    assert term == pytest.approx(0.02 * domain_by_hand(method, rows), rel=1e-5)
 
 
 @pytest.mark.parametrize("pairs", ["all", "ring"])
@@ -153,7 +165,7 @@ def test_the_sum_of_eq_9_term_by_term(shaspec, image, present, label, alignment)
     method = shaspec(alignment=alignment, alpha=0.3, beta=0.7).eval()
     seen: dict[str, ModalityFeatures] = {}
     method.shared.register_forward_hook(lambda _, __, levels: seen.update(shared=levels[-1]))
-    method.specific.register_forward_hook(lambda _, __, rows: seen.update(specific=rows))
+    method.specific.register_forward_hook(lambda _, __, levels: seen.update(specific=levels[-1]))
     terms = {name: term.item() for name, term in method.loss_terms(image, present, label, present).items()}
     assert terms == {
         "task": pytest.approx(RegionLoss()(method(image, present), label).item(), abs=1e-6),

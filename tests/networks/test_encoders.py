@@ -1,5 +1,6 @@
 """The encoders see the (sample, modality) pairs that exist, and nothing else."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -33,16 +34,18 @@ def test_the_shared_encoder_runs_once_on_the_existing_pairs():
         assert torch.equal(level.present, PRESENT)
 
 
-def test_each_specific_encoder_runs_on_its_own_modality_or_not_at_all():
+@pytest.mark.parametrize("levels", [(-1,), (-2, -1)])
+def test_each_specific_encoder_runs_on_its_own_modality_or_not_at_all(levels):
     image = torch.randn(3, 4, 2, 2, 2)
     encoders = [Scale(float(index + 1)) for index in range(4)]
-    features = SpecificEncoders(list(encoders))(image, PRESENT)
+    found = SpecificEncoders(list(encoders), levels)(image, PRESENT)
     for index, encoder in enumerate(encoders):
         existing = image[PRESENT[:, index], index][:, None]
         assert len(encoder.seen) == (1 if len(existing) else 0)
         assert all(torch.equal(seen, existing) for seen in encoder.seen)
-    # The last level's rows, back in the order of the pairs.
+    # The rows of the levels asked for, back in the order of the pairs.
     pairs = PRESENT.nonzero().tolist()
-    assert torch.stack([features.sample, features.modality], dim=1).tolist() == pairs
-    for row, (sample, modality) in zip(features.values, pairs, strict=True):
-        assert torch.equal(row[0], -(modality + 1.0) * image[sample, modality])
+    for features, level in zip(found, levels, strict=True):
+        assert torch.stack([features.sample, features.modality], dim=1).tolist() == pairs
+        for row, (sample, modality) in zip(features.values, pairs, strict=True):
+            assert torch.equal(row[0], {-2: 1.0, -1: -1.0}[level] * (modality + 1.0) * image[sample, modality])
