@@ -8,17 +8,19 @@ from torch.nn import functional
 class RegionLoss(nn.Module):
     """Soft Dice (mean over samples and regions) + binary cross-entropy (voxel mean, summed over regions).
 
-    Dice is (2 sum(py) + 1) / (sum(p) + sum(y) + 1), in voxels, so that an empty region costs nothing when none is
-    predicted. Reduced per sample, so that the mean over two processes' batches is the loss of the joint batch.
+    Dice is (2 sum(py) + smooth_nr) / (sum(p) + sum(y) + 1), in voxels. Reduced per sample, so that the mean over two
+    processes' batches is the loss of the joint batch.
 
     Args:
         dice_weight: factor of the Dice term.
         bce_weight: factor of the cross-entropy term.
+        smooth_nr: 1 makes an empty region cost nothing when none is predicted. In the published code it is 0: an
+            empty region costs a Dice loss of 1 whatever is predicted, and its Dice has no gradient.
     """
 
-    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0) -> None:
+    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, smooth_nr: float = 1.0) -> None:
         super().__init__()
-        self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
+        self.dice = DiceLoss(sigmoid=True, smooth_nr=smooth_nr, smooth_dr=1.0)
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight
 
