@@ -13,6 +13,7 @@ from medmiss.networks.features import (
     presence_of,
 )
 from medmiss.networks.light_unet import LightDecoder, LightEncoder, LightUNet
+from medmiss.networks.resnet_aspp import ResNetASPP, ResNetASPPDecoder, ResNetASPPEncoder
 
 __all__ = [
     "MISSING",
@@ -20,6 +21,9 @@ __all__ = [
     "LightEncoder",
     "LightUNet",
     "ModalityFeatures",
+    "ResNetASPP",
+    "ResNetASPPDecoder",
+    "ResNetASPPEncoder",
     "SharedEncoder",
     "SpecificEncoders",
     "complete",
