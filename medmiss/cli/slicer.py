@@ -102,7 +102,7 @@ def _export(exporter, case: str, paths: list[Path], labels: str | None, out: Pat
         expected = f"one of {', '.join(CONVENTIONS)}"
         raise CaseError(case, f"the recorded label convention {name!r}", expected, "name it with --labels", path)
     convention = CONVENTIONS[name]
-    source = "as given" if labels else "as recorded" if recorded else "by its name; --labels says otherwise"
+    source = "as given" if labels else "as recorded" if recorded else "guessed from its name; --labels says otherwise"
     mask = read_mask(path, case, convention)
     exporter(case, mask.array, convention, mask.grid, out)
     logger.info("%s: %s (labels %s, %s)", case, ", ".join(exporter.files(case)), convention.name, source)

@@ -62,7 +62,7 @@ def test_what_the_values_mean(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     assert segment_names(out / "BraTS-GLI-00005-101.seg.nrrd") == {1: "NCR", 2: "ED", 3: "ET", 4: "RC"}
     assert segment_names(out / "named.seg.nrrd") == {1: "NCR", 2: "ED", 4: "ET"}
     assert "recorded: recorded.seg.nrrd (labels msd, as recorded)" in caplog.text
-    assert "named: named.seg.nrrd (labels brats2018, by its name; --labels says otherwise)" in caplog.text
+    assert "named: named.seg.nrrd (labels brats2018, guessed from its name; --labels says otherwise)" in caplog.text
     assert run(masks / "recorded.nii.gz", out, "--labels", "brats2023", "--overwrite") == 0
     assert segment_names(out / "recorded.seg.nrrd") == {1: "NCR", 2: "ED", 3: "ET"}
 
