@@ -1,8 +1,19 @@
 """The methods: one paper, one file."""
 
 from medmiss.methods.interval import iterations_of
+from medmiss.methods.lckd import LCKD, TeacherElection
+from medmiss.methods.mckd import MCKD, MetaStep
 from medmiss.methods.method import Method
 from medmiss.methods.modality_dropout import ModalityDropout
 from medmiss.methods.shaspec import ShaSpec
 
-__all__ = ["Method", "ModalityDropout", "ShaSpec", "iterations_of"]
+__all__ = [
+    "LCKD",
+    "MCKD",
+    "MetaStep",
+    "Method",
+    "ModalityDropout",
+    "ShaSpec",
+    "TeacherElection",
+    "iterations_of",
+]

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medmiss.losses import RegionLoss
+from medmiss.losses import DISTANCES, Distance, RegionLoss, pair_distances
 from medmiss.methods.method import Method
 from medmiss.networks import (
     ModalityFeatures,
     SharedEncoder,
     SpecificEncoders,
     complete,
-    dense,
     first_available,
     mean_available,
     presence_of,
@@ -142,25 +141,17 @@ class ShaSpec(Method):
         if self.alignment == "kl":
             projected = self.aligner(_pooled(shared.values).float())
             return self._pairwise(shared._replace(values=projected), _kl)
-        return self._pairwise(shared, _l1 if self.alignment == "l1" else _mse)
+        return self._pairwise(shared, DISTANCES[self.alignment])
 
-    def _pairwise(self, features: ModalityFeatures, distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _pairwise(self, features: ModalityFeatures, distance: Distance) -> Tensor:
         """Distances of the pairs, per sample scaled to N pairs, mean over samples."""
-        laid_out, present = dense(features), features.present
-        count = present.shape[1]
-        if self.pairs == "ring":
-            pairs = [(i, (i + 1) % count) for i in range(count)]
-        else:
-            pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
-        total = laid_out.new_zeros(present.shape[0], dtype=torch.float32)
-        number = torch.zeros_like(total)
-        for i, j in pairs:
-            both = (present[:, i] & present[:, j]).nonzero().flatten()
-            if both.numel() > 0:
-                total = total.index_add(0, both, distance(laid_out[both, i].float(), laid_out[both, j].float()))
-                number = number.index_add(0, both, torch.ones_like(both, dtype=torch.float32))
+        present = features.present
+        same = torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
+        pairs = same.roll(1, dims=1) if self.pairs == "ring" else ~same
+        total = pair_distances(features.values, present, distance, pairs).sum(dim=(1, 2))
         if self.pairs == "all":
-            total = total * count / number.clamp(min=1)
+            count = present.sum(dim=1)
+            total = total * present.shape[1] / (count * (count - 1)).clamp(min=1)
         return total.mean()
 
 
@@ -172,14 +163,6 @@ def _pooled(values: Tensor) -> Tensor:
 def _mean_over_samples(values: Tensor, features: ModalityFeatures) -> Tensor:
     """Mean over each sample's modalities, then over samples: two half batches average to the whole one."""
     return (values / features.present.sum(dim=1)[features.sample]).sum() / features.present.shape[0]
-
-
-def _l1(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs().flatten(1).mean(dim=1)
-
-
-def _mse(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().flatten(1).mean(dim=1)
 
 
 def _kl(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,223 @@
+"""LCKD: distillation from the modalities that do best alone.
+
+Wang, Ma, Zhang, Zhang, Avery, Hull, Carneiro: "Learnable Cross-modal Knowledge Distillation for Multi-modal
+Learning with Missing Modality", MICCAI 2023. The equation numbers below are the paper's.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Events
+from torch import Tensor
+
+from medmiss.cases import REGIONS
+from medmiss.losses import DISTANCES, pair_distances
+from medmiss.methods.history import History
+from medmiss.methods.interval import iterations_of
+from medmiss.methods.modality_dropout import ModalityDropout
+from medmiss.networks import ModalityFeatures
+
+logger = logging.getLogger(__name__)
+
+
+class LCKD(ModalityDropout):
+    """The plain network whose bottleneck features are drawn to those of the elected teachers.
+
+    The teachers are the buffer `teachers` `(N,)`, which `TeacherElection` sets. Before the first election there
+    are none, and the loss is that of the plain network.
+
+    Args:
+        backbone: makes the encoder and the decoder.
+        modalities: N.
+        alpha: weight of the distillation (Eq. 7).
+        distance: `"l1"` (the published choice) or `"mse"`, means over elements.
+        detach_teacher: the gradient moves students alone, as in the published code; the paper is silent. Teachers
+            teach each other too, either way (Eq. 4).
+        missing: what stands for a missing modality (Eq. 5: the mean).
+        task_loss: loss of the output against the label.
+
+    Raises:
+        ValueError: when an option has no such value.
+    """
+
+    teachers: Tensor
+
+    def __init__(
+        self,
+        backbone: Any,
+        modalities: int = 4,
+        alpha: float = 0.1,
+        distance: str = "l1",
+        detach_teacher: bool = True,
+        missing: str = "mean",
+        task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(backbone, modalities, missing, task_loss)
+        self.check_option("distance", distance, tuple(DISTANCES))
+        self.register_buffer("teachers", torch.zeros(modalities, dtype=torch.bool))
+        self.alpha = alpha
+        self.distance = distance
+        self.detach_teacher = detach_teacher
+
+    @torch.jit.unused
+    def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
+        """`task` + alpha * `distillation` (Eq. 7); see `Method.loss_terms`."""
+        levels = self.encode(image, present)
+        return {
+            "task": self.task_loss(self.decode(levels), label),
+            "distillation": self.alpha * self.distillation_loss(levels[-1]),
+        }
+
+    @torch.jit.unused
+    def distillation_loss(self, bottleneck: ModalityFeatures) -> Tensor:
+        """Distances of the available modalities from the available teachers, summed; mean over samples (Eq. 4)."""
+        distances = pair_distances(
+            bottleneck.values,
+            bottleneck.present,
+            DISTANCES[self.distance],
+            pairs=self.teachers[:, None].expand(-1, len(self.teachers)),
+            detach_first=self.detach_teacher,
+        )
+        return distances.sum(dim=(1, 2)).mean()
+
+
+class Evaluator(Protocol):
+    """What the election needs of an evaluator, such as `medmiss.training.MethodEvaluator`."""
+
+    def run(self) -> Any:
+        """Predict the held-out cases from one modality at a time."""
+
+
+class ScoreTable(Protocol):
+    """What the election needs of the evaluator's metric, such as `medmiss.training.RegionDice`."""
+
+    @property
+    def subset_names(self) -> Sequence[str]:
+        """What the rows of the table are."""
+
+    def table(self) -> Tensor:
+        """`(N, K)`: mean score of each modality alone in each task; NaN where no case has the modality."""
+
+
+class TeacherElection:
+    """Handler that elects the teachers of an `LCKD` (Eqs. 1 and 2).
+
+    The task's winner is the single modality with the best score in it. The scores are gathered from all
+    processes, so that every process elects the same teachers.
+
+    Args:
+        method: whose `teachers` are set.
+        evaluator: predicts held-out cases, which are neither trained nor validated on, from each single modality.
+            Give it the weights that are trained rather than their average, which lags behind.
+        metric: of the evaluator; its subsets are the N modalities, in channel order.
+        interval: iterations between elections, or a share of the run (see `iterations_of`): 5,000 of 115,000 is
+            published. The first one comes after the first interval.
+        at_start: elect after the first iteration as well, as the published code does (before it, FLAIR teaches).
+        teachers: all winners (`"multi"`, LCKD-m) or the most frequent one (`"single"`, LCKD-s).
+        tasks: names of the K tasks.
+        record: CSV file of all elections: iteration, modality, task, score; whether the modality is `best` in the
+            task (0 or 1), and whether it teaches.
+
+    Raises:
+        ValueError: when `teachers` has no such value; in an election, when the table is not of this method or no
+            held-out case was scored.
+    """
+
+    def __init__(
+        self,
+        method: LCKD,
+        evaluator: Evaluator,
+        metric: ScoreTable,
+        interval: float = 5000 / 115000,
+        at_start: bool = False,
+        teachers: str = "multi",
+        tasks: Sequence[str] = REGIONS,
+        record: str | Path | None = None,
+    ) -> None:
+        method.check_option("teachers", teachers, ("multi", "single"))
+        self.method = method
+        self.evaluator = evaluator
+        self.metric = metric
+        self.interval = interval
+        self.at_start = at_start
+        self.single = teachers == "single"
+        self.tasks = tuple(tasks)
+        self.history = History(("iteration", "modality", "task", "score", "best", "teaches"), record)
+
+    def attach(self, trainer: Any) -> None:
+        """Register with the trainer."""
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self.hold)
+        self.history.attach(trainer)
+
+    def hold(self, trainer: Any) -> None:
+        """Hold an election when it is time for one."""
+        iteration, interval = trainer.state.iteration, iterations_of(self.interval, trainer)
+        if (interval and iteration % interval == 0) or (self.at_start and iteration == 1):
+            with torch.random.fork_rng(devices=[]):  # data loaders draw from the generator of training
+                self.evaluator.run()
+            self.elect(iteration, self.metric.table(), quiet=trainer.state.rank != 0)
+
+    def elect(self, iteration: int, scores: Tensor, quiet: bool = False) -> None:
+        """Set the teachers from `scores` `(N, K)`, log them and add them to the history."""
+        names, expected = self.metric.subset_names, (len(self.method.teachers), len(self.tasks))
+        if scores.shape != expected:
+            raise ValueError(
+                f"an election among {expected[0]} modalities in {expected[1]} tasks got scores of shape "
+                f"{tuple(scores.shape)}: the evaluator's subsets must be the modalities, one by one, in channel order"
+            )
+        winners = winners_of(scores)
+        elected = [most_frequent(winners, scores)] if self.single else sorted(set(winners))
+        self.method.teachers.fill_(False)
+        self.method.teachers[elected] = True
+        for i, row in enumerate(scores.tolist()):
+            for k, task in enumerate(self.tasks):
+                self.history.rows.append([iteration, names[i], task, row[k], int(winners[k] == i), int(i in elected)])
+        if not quiet:
+            best = ", ".join(f"{self.tasks[k]} {names[i]} ({scores[i, k]:.3f})" for k, i in enumerate(winners))
+            teachers = ", ".join(names[i] for i in elected)
+            logger.info("iteration %d, best alone: %s; teachers: %s", iteration, best, teachers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; the teachers are in the method's own state."""
+        return {"history": self.history.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.history.rows = list(state["history"])
+
+
+def winners_of(scores: Tensor) -> list[int]:
+    """The modality with the best score in each task (Eq. 1).
+
+    A tie goes to the better mean over the tasks, then to the first in channel order.
+
+    Args:
+        scores: `(N, K)`; a NaN does not stand for election.
+
+    Raises:
+        ValueError: when a task has no score at all.
+    """
+    if not bool((~scores.isnan()).any(dim=0).all()):
+        raise ValueError(
+            "no held-out case has been scored, so that no teacher can be elected: hold labelled cases out "
+            "(held_out_fraction above 0)"
+        )
+    standing = _standing(scores)
+    columns = scores.nan_to_num(nan=-math.inf).T.tolist()
+    return [max(range(len(column)), key=list(zip(column, standing, strict=True)).__getitem__) for column in columns]
+
+
+def most_frequent(winners: Sequence[int], scores: Tensor) -> int:
+    """The winner of most tasks; a tie is decided as in `winners_of`."""
+    standing = _standing(scores)
+    return max(set(winners), key=lambda i: (winners.count(i), standing[i]))
+
+
+def _standing(scores: Tensor) -> list[tuple[float, int]]:
+    """What decides a tie between modalities: the mean over the tasks, then the place in channel order."""
+    means = scores.nanmean(dim=1).nan_to_num(nan=-math.inf).tolist()
+    return [(mean, -i) for i, mean in enumerate(means)]
