@@ -5,7 +5,7 @@ A bundle's configuration can run code (`_target_`, `$` expressions): use only bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +90,41 @@ def bundle_network(bundle: str | Path, device: torch.device) -> nn.Module:
         BundleError: when there is no such bundle, or it has no weights that fit.
     """
     return load_bundle(bundle, {"device": device}).get_parsed_content("network")
+
+
+def mean_of_bundles(bundles: Sequence[str | Path], device: torch.device) -> nn.Module:
+    """The networks of several bundles, such as the folds of a cross-validation, as one: their mean probability.
+
+    Args:
+        bundles: names or folders.
+        device: where they go.
+
+    Raises:
+        BundleError: as `bundle_network`.
+    """
+    from medmiss.inference.weights import MeanOfNetworks
+
+    return MeanOfNetworks(bundle_network(bundle, device) for bundle in bundles).eval()
+
+
+def together(bundles: Sequence[Path]) -> dict[str, Any]:
+    """The entries that make the first bundle's inference configuration predict with the mean of all of them.
+
+    Raises:
+        BundleError: when they are made for different modalities.
+    """
+    if len(bundles) == 1:
+        return {}
+    configs = [load_bundle(bundle) for bundle in bundles]
+    modalities = {str(config["modalities"]) for config in configs}
+    if len(modalities) > 1:
+        raise BundleError(
+            f"bundles {', '.join(bundle.name for bundle in bundles)} are made for different modalities "
+            f"({', '.join(sorted(modalities))}); give bundles that are made for the same ones"
+        )
+    folders = [str(bundle) for bundle in bundles]
+    return {
+        "network": {"_target_": "medmiss.inference.mean_of_bundles", "bundles": folders, "device": "@device"},
+        "weights": [config.get_parsed_content("weights") for config in configs],
+        "evaluator::bundle": folders,
+    }

@@ -17,7 +17,7 @@ from medmiss.cases.files import write_json
 from medmiss.inference.failures import one_sentence, without_folders
 from medmiss.inference.predictor import CasePredictor, Prediction
 from medmiss.inference.records import Record, Records, mask_path, probabilities_path
-from medmiss.inference.report import run_facts, settings_of
+from medmiss.inference.report import Files, run_facts, settings_of
 from medmiss.modalities import parse_subset, subset_name
 from medmiss.postprocessing import ET_RULE_FIRED
 
@@ -52,15 +52,16 @@ class PredictionEvaluator(Evaluator):
         predictor: makes the prediction of one case.
         val_data_loader: the cases, such as a `CaseDataset`.
         output_dir: made when it is not there.
-        bundle: the bundle's folder, for the report.
-        weights: the weights' file, for the report.
+        bundle: the bundle's folder (or the folders of those that predict together), for the report.
+        weights: the weights' file (or one a bundle), for the report.
         modalities: use only these, such as `"flair,t2"`, of what each case has.
         labels: label convention of the masks, a key of `medmiss.cases.CONVENTIONS`; without it that of the
             layout each case came in.
         probabilities: also write `<case>_probabilities.nii.gz`, 3 channels: ET, TC, WT.
         exporters: write further files of each mask.
         overwrite: predict every case again.
-        report: JSON file about the run, written again after every case.
+        report: JSON file about the run, written again after every case. Where the cases are parted over processes
+            or jobs, each part writes its own: `run.2of8.json` for `run.json`.
         progress: show a progress bar when standard error is a terminal.
         val_handlers: further ignite handlers.
 
@@ -73,8 +74,8 @@ class PredictionEvaluator(Evaluator):
         predictor: CasePredictor,
         val_data_loader: Iterable[Case],
         output_dir: str | Path,
-        bundle: str | Path,
-        weights: str | Path,
+        bundle: Files,
+        weights: Files,
         modalities: str | None = None,
         labels: str | None = None,
         probabilities: bool = False,
@@ -98,7 +99,7 @@ class PredictionEvaluator(Evaluator):
         self.probabilities = probabilities
         self.exporters = exporters
         self.overwrite = overwrite
-        self.report = None if report is None else Path(report)
+        self.report = None if report is None else _of_part(Path(report), getattr(val_data_loader, "part", (1, 1)))
         self.progress = progress
         self.facts = run_facts(bundle, weights, predictor.device)
         self.cases: list[Record] = []
@@ -211,6 +212,12 @@ class PredictionEvaluator(Evaluator):
 
 def _as_it_is(batchdata: Case, *_: Any, **__: Any) -> Case:
     return batchdata
+
+
+def _of_part(report: Path, part: tuple[int, int]) -> Path:
+    """The report's file for one part of the cases."""
+    index, number = part
+    return report if number == 1 else report.with_suffix(f".{index}of{number}{report.suffix}")
 
 
 def _volumes(regions: np.ndarray, prediction: Prediction) -> dict[str, float]:

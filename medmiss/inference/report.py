@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,34 @@ from medmiss import __version__
 from medmiss.inference.bundle import METADATA
 from medmiss.inference.weights import sha256_of
 
+Files = str | Path | Sequence[str | Path]
 
-def run_facts(bundle: str | Path, weights: str | Path, device: torch.device) -> dict[str, Any]:
-    """Program, bundle, weights and device; names only, no paths.
+
+def run_facts(bundle: Files, weights: Files, device: torch.device) -> dict[str, Any]:
+    """Program, bundle, weights and device; names only, no paths. Several are joined by " + ".
 
     Args:
-        bundle: the bundle's folder.
-        weights: the file the network was loaded from.
+        bundle: the bundle's folder, or the folders of those that predict together.
+        weights: the file that the network was loaded from, or one a bundle.
         device: where it runs.
     """
-    root = Path(bundle).resolve()
-    metadata = json.loads((root / METADATA).read_text(encoding="utf-8"))
+    roots = [Path(root).resolve() for root in _listed(bundle)]
+    versions = [json.loads((root / METADATA).read_text(encoding="utf-8"))["version"] for root in roots]
+    files = [Path(file) for file in _listed(weights)]
     return {
         "medmiss": __version__,
-        "bundle": {"name": root.name, "version": metadata["version"]},
-        "weights": {"file": Path(weights).name, "sha256": sha256_of(weights)},
+        "bundle": {"name": _joined(root.name for root in roots), "version": _joined(versions)},
+        "weights": {"file": _joined(file.name for file in files), "sha256": _joined(map(sha256_of, files))},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def _listed(files: Files) -> Sequence[str | Path]:
+    return [files] if isinstance(files, (str, Path)) else files
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " + ".join(names)
 
 
 def settings_of(predictor: Any, used: Sequence[str], labels: str, sha256: str) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medmiss.inference.bundle import BundleError
 
@@ -68,6 +69,23 @@ def load_network(network: nn.Module, weights: str | Path, device: str | torch.de
             "use the model.pt that belongs to this bundle"
         ) from error
     return network.to(device).eval()
+
+
+class MeanOfNetworks(nn.Module):
+    """Several networks as one: the logits of the mean of their probabilities.
+
+    Args:
+        networks: each maps `(image, present)` to region logits of one shape.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, image: Tensor, present: Tensor) -> Tensor:
+        """Logits `(B, 3, X, Y, Z)` of the mean probability, from `image` `(B, 4, X, Y, Z)`, `present` `(B, 4)`."""
+        probabilities = [network(image, present).float().sigmoid() for network in self.networks]
+        return torch.stack(probabilities).mean(dim=0).logit(eps=1e-6)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medmiss.inference import BundleError, load_network, select_device
+from medmiss.inference import BundleError, MeanOfNetworks, load_network, select_device
 
 
 def test_missing_weights_are_refused(tmp_path: Path):
@@ -42,3 +42,17 @@ def test_devices():
         select_device("abacus")
     with pytest.raises(BundleError, match="sees"):
         select_device("cuda:99")
+
+
+def test_several_networks_predict_their_mean_probability():
+    class Constant(torch.nn.Module):
+        def __init__(self, probability: float) -> None:
+            super().__init__()
+            self.logit = torch.tensor(probability).logit()
+
+        def forward(self, image: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+            return self.logit.expand(1, 3, 2, 2, 2)
+
+    network = MeanOfNetworks([Constant(0.2), Constant(0.9)])
+    logits = network(torch.zeros(1, 4, 2, 2, 2), torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(logits.sigmoid(), torch.full((1, 3, 2, 2, 2), 0.55))
