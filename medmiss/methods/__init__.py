@@ -4,12 +4,15 @@ from medmiss.methods.interval import iterations_of
 from medmiss.methods.lckd import LCKD, TeacherElection
 from medmiss.methods.mckd import MCKD, MetaStep
 from medmiss.methods.method import Method
+from medmiss.methods.mmanet import CombinationMining, MMANet
 from medmiss.methods.modality_dropout import ModalityDropout
 from medmiss.methods.shaspec import ShaSpec
 
 __all__ = [
     "LCKD",
     "MCKD",
+    "CombinationMining",
+    "MMANet",
     "MetaStep",
     "Method",
     "ModalityDropout",
