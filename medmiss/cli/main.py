@@ -18,6 +18,8 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 COMMANDS = {
     "predict": "segment cases with whatever modalities they have",
     "slicer": "turn label maps into files for 3D Slicer",
+    "submit": "pack predicted masks for a challenge",
+    "check": "check a challenge submission before it is uploaded",
     "train": "train a bundle on a folder of cases",
     "phantom": "write synthetic cases",
     "info": "show version, bundles and what each is made of",
