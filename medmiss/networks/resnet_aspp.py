@@ -31,10 +31,10 @@ class StandardizedConv3d(nn.Conv3d):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: a 1x1x1, three dilated 3x3x3 and a global-pool branch, concatenated and merged.
 
-    The published code norms the 1x1x1 map of the global-pool branch with an instance norm. Current torch refuses
-    that, and where it runs the result is the norm's bias: a learned constant, whatever the image. A group norm of one
-    group has the same parameters and norms over the channels instead, so here the branch does tell of the image
-    (which of the pooled channels are strong relative to the others, not how strong they all are).
+    The global-pool branch has no say: what it adds is the same everywhere, and the instance norm after the merge takes
+    away what is the same everywhere, so it gets no gradient either. It is here so that the network is the published
+    one, parameter by parameter. There, its 1x1x1 map goes through an instance norm, which current torch refuses (and
+    which would leave nothing but its bias); a group norm of one group has the same parameters and runs.
 
     Args:
         channels: of the input and of the output.
