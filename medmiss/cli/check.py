@@ -68,4 +68,8 @@ def run(args: argparse.Namespace) -> int:
     for finding in errors_first(findings):
         print(finding)
     logger.info("%s: %s", args.submission.name, summary(findings))
+    if args.submission.is_dir():
+        logger.info("a folder was checked as it would be packed: medmiss submit makes the archive")
+    if cases is None and rules.cases is None:
+        logger.info("without --cases, a missing case is not seen")
     return 1 if has_errors(findings) or (findings and not args.allow_warnings) else 0

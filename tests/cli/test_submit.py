@@ -46,6 +46,8 @@ def test_submit_and_check(
     assert main(["check", masks, *CHALLENGE, "--cases", cases]) == 1
     assert "error [labels] BraTS2021_00001.nii.gz: found labels of brats2023" in capsys.readouterr().out
 
+    assert "a folder was checked as it would be packed" in caplog.text
+
     archive = tmp_path / "out" / "submission.zip"
     words = ["submit", masks, *CHALLENGE, "--cases", cases, "--out", str(archive)]
     assert main(words) == 0
@@ -64,6 +66,9 @@ def test_submit_and_check(
     capsys.readouterr()
     assert main(["check", str(archive), "--challenge", "brats2018", "--allow-warnings"]) == 1
     assert capsys.readouterr().out.startswith("error [name] BraTS2021_00001.nii.gz: found ")
+    assert "a missing case is not seen" not in caplog.text
+    main(["check", str(archive), "--challenge", "brats2023-gli"])
+    assert "a missing case is not seen" in caplog.text
 
 
 def test_with_errors_there_is_no_archive(
