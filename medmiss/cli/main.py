@@ -17,6 +17,7 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 COMMANDS = {
     "predict": "segment cases with whatever modalities they have",
+    "evaluate": "score masks against references, by a challenge's rules",
     "slicer": "turn label maps into files for 3D Slicer",
     "submit": "pack predicted masks for a challenge",
     "check": "check a challenge submission before it is uploaded",
