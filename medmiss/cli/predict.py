@@ -29,13 +29,19 @@ weights, modalities, labels, post-processing and window, as OUTPUT/.medmiss/<cas
 images themselves are not compared. A mask made with other settings, or by something else, is never
 replaced: the case fails, unless --overwrite is given.
 
+Many cases: 'torchrun --nproc_per_node=4 -m medmiss.cli.main predict ...' parts the cases over processes (and
+GPUs), --part over the jobs of an array. Each case is written once; what was stopped goes on when started again.
+
 examples:
   medmiss predict CASES MASKS
   medmiss predict --flair flair.nii.gz --t2 t2.nii.gz MASKS
   medmiss predict CASES MASKS --modalities flair,t2 --labels brats2023 --report run.json
+  medmiss predict CASES MASKS --bundle runs/fold0 --bundle runs/fold1
+  medmiss predict CASES MASKS --part $SLURM_ARRAY_TASK_ID/8
 
 Exit status: 0 all cases done, 1 some case failed, 2 wrong usage. Research use only."""
 
+DEFAULT_BUNDLE = "brats_shaspec"
 LABELS = ("brats2013", "brats2018", "brats2021", "brats2023", "brats2024", "msd")
 POSTPROCESSING = ("default", "keep-et", "rfnet", "none")
 
@@ -56,10 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("the files of one case, instead of INPUT")
     for modality in MODALITIES:
         files.add_argument(f"--{modality}", type=Path, metavar="F", help=f"its {DISPLAY_NAMES[modality]} volume")
-    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument(
+        "--bundle",
+        action="append",
+        metavar="B",
+        help=f"name or folder (default: {DEFAULT_BUNDLE}); given several times, the mean of their probabilities",
+    )
     parser.add_argument(
         "--modalities",
-        type=_subset,
+        type=subset,
         metavar="M,...",
         help="use only these of what a case has, such as flair,t2; the files of the others are not opened",
     )
@@ -88,6 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rules for the mask, see below (default: %(default)s)",
     )
     parser.add_argument("--tta", action="store_true", help="mean over the 8 flips: 8 times slower")
+    parser.add_argument(
+        "--part", metavar="I/N", type=_part, help="the I-th of N parts of the cases, for one job of an array"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a JSON report of the run")
     parser.add_argument("--overwrite", action="store_true", help="predict again what is there already")
 
@@ -101,12 +115,14 @@ def run(args: argparse.Namespace) -> int:
         CaseError: when there is no case.
     """
     overrides = overrides_of(args)
-    from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle
+    from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle, together
 
-    bundle = resolve_bundle(args.bundle)  # this and finding the cases: before the imports that take seconds
+    # This and finding the cases: before the imports that take seconds.
+    bundles = [resolve_bundle(bundle) for bundle in args.bundle or [DEFAULT_BUNDLE]]
     from medmiss.cases.errors import CaseError, cause_of
     from medmiss.cases.find import find_cases
 
+    overrides = {**together(bundles), **overrides}
     if "dataset_dir" in overrides:
         find_cases(overrides["dataset_dir"])
     if args.slicer:
@@ -120,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     from medmiss.inference.evaluator import CasesFailed
 
     try:
-        load_bundle(bundle, overrides).get_parsed_content("evaluator").run()
+        load_bundle(bundles[0], overrides).get_parsed_content("evaluator").run()
     except Exception as error:
         cause = cause_of(error, (BundleError, CaseError, CasesFailed))
         if cause is None:
@@ -151,7 +167,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
             raise argparse.ArgumentError(None, f"--{modality}: no such file: {file}")
     overrides: dict[str, Any] = {
         "output_dir": args.paths[-1],
-        "modalities": None if args.modalities is None else ",".join(args.modalities),
+        "dataset::part": args.part,
         "labels": args.labels,
         "resample": args.resample,
         "probabilities": args.probabilities,
@@ -164,6 +180,8 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         "progress": not args.quiet,
         **({"images": images} if images else {"dataset_dir": args.paths[0]}),
     }
+    if args.modalities is not None:  # a bundle of dedicated training has modalities of its own
+        overrides["modalities"] = ",".join(args.modalities)
     if args.postprocess != "default":
         overrides["postprocessing"] = {
             "_target_": "medmiss.postprocessing.postprocessing_preset",
@@ -172,11 +190,22 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def _subset(text: str) -> tuple[str, ...]:
+def subset(text: str) -> tuple[str, ...]:
+    """Some of the modalities, as an option gives them."""
     try:
         return parse_subset(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _part(text: str) -> str:
+    from medmiss.inference.parts import parse_part
+
+    try:
+        parse_part(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def device(text: str) -> str:

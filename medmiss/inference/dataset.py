@@ -1,13 +1,12 @@
 """The cases of a run."""
 
-import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch.utils.data import Dataset
 
 from medmiss.cases import Case, case_from_files, find_cases
+from medmiss.inference.parts import parse_part, part_of_process
 
 
 class CaseDataset(Dataset[Case]):
@@ -30,7 +29,7 @@ class CaseDataset(Dataset[Case]):
         images: Mapping[str, str | Path] | None = None,
         part: str | None = None,
     ) -> None:
-        self.part = parse_part(part) if part is not None else _part_of_process()
+        self.part = parse_part(part) if part is not None else part_of_process()
         if images is not None and path is None:
             self.cases = [case_from_files({modality: Path(file) for modality, file in images.items()})]
         elif path is not None and images is None:
@@ -51,21 +50,3 @@ class CaseDataset(Dataset[Case]):
     def __iter__(self) -> Iterator[Case]:
         """The cases, in the order of their names."""
         return iter(self.cases)
-
-
-def parse_part(text: str) -> tuple[int, int]:
-    """Read `"2/8"`: the number of the part, from 1, and of all parts.
-
-    Raises:
-        ValueError: when it is not of that form, or there is no such part.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, number = (int(group) for group in match.groups()) if match else (0, 0)
-    if not 1 <= index <= number:
-        raise ValueError(f"part {text!r}: expected I/N with I from 1 to N, such as 2/8")
-    return index, number
-
-
-def _part_of_process() -> tuple[int, int]:
-    """The part of this process under `torchrun`; all where there is one process."""
-    return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))

@@ -114,6 +114,9 @@ class PredictionEvaluator(Evaluator):
         self.cases = []
         self.output.mkdir(parents=True, exist_ok=True)
         self._write_report()
+        if self.state.epoch_length == 0:
+            logger.info("no case in this part")
+            return
         with (
             logging_redirect_tqdm(),
             tqdm(total=self.state.epoch_length, unit="case", disable=None if self.progress else True) as self._bar,

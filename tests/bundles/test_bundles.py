@@ -124,7 +124,7 @@ def test_ckpt_export_gives_the_same_network(tmp_path: Path, bundle: Path, monkey
     network = parser.get_parsed_content("network_def").eval()
     torch.save(network.state_dict(), tmp_path / "model.pt")
     ConfigParser.export_config_file(parser.get(), str(tmp_path / "inference.json"))
-    files = {"config_file": str(tmp_path / "inference.json"), "ckpt_file": str(tmp_path / "model.pt")}
+    files: dict[str, Any] = {"config_file": str(tmp_path / "inference.json"), "ckpt_file": str(tmp_path / "model.pt")}
     ckpt_export("network_def", filepath=str(tmp_path / "model.ts"), **files)
     image = torch.randn(1, 4, 16, 16, 16)
     image[:, 1] = 0

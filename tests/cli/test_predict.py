@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from medmiss.cases import CONVENTIONS
 from medmiss.cli import predict
@@ -229,3 +231,59 @@ def test_a_killed_run_leaves_nothing_half_written_and_goes_on(tmp_path: Path, ti
     for name, content in finished.items():
         assert (masks / name).read_bytes() == content
     assert not list(masks.glob(".*.tmp"))
+
+
+def test_two_parts_write_every_case_once(tmp_path: Path, medmiss: Callable, write_case: Callable):
+    for name in ("A", "B", "C"):
+        write_case(tmp_path / "cases", name, ["flair"])
+    out = tmp_path / "masks"
+    for part, names in (("1/2", ["A", "C"]), ("2/2", ["B"]), ("4/4", [])):
+        assert medmiss(tmp_path / "cases", out, "--part", part, "--report", tmp_path / "run.json") == 0
+        report = json.loads((tmp_path / f"run.{part.replace('/', 'of')}.json").read_text())
+        assert [(case["case"], case["status"]) for case in report["cases"]] == [(name, "done") for name in names]
+    assert {file.name for file in out.glob("*.nii.gz")} == {"A.nii.gz", "B.nii.gz", "C.nii.gz"}
+
+
+def test_processes_of_torchrun_part_the_cases(tmp_path: Path, tiny_bundle: Path, write_case: Callable):
+    for name in ("A", "B", "C"):
+        write_case(tmp_path / "cases", name, ["flair"])
+    words = ["predict", "--bundle", str(tiny_bundle), "--device", "cpu", "cases", "masks", "--report", "run.json"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, "-m", "medmiss.cli.main", *words]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    reports = [json.loads((tmp_path / f"run.{part}of2.json").read_text())["cases"] for part in (1, 2)]
+    assert [[case["case"] for case in cases] for cases in reports] == [["A", "C"], ["B"]]
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 3
+
+
+def test_bundles_predict_together(tmp_path: Path, tiny_bundle: Path, write_case: Callable):
+    """The mean of two networks, each of which alone says something else."""
+    write_case(tmp_path / "cases", "A", ["flair", "t2"])
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    state = torch.load(other / "models" / "model.pt", weights_only=True)
+    torch.save({name: -value for name, value in state.items()}, other / "models" / "model.pt")
+    words = ["predict", str(tmp_path / "cases"), "--device", "cpu", "--probabilities", "--quiet"]
+    found = {}
+    for name, bundles in (("one", [tiny_bundle]), ("two", [other]), ("both", [tiny_bundle, other])):
+        options = [word for bundle in bundles for word in ("--bundle", str(bundle))]
+        assert main([*words, str(tmp_path / name), *options, "--report", str(tmp_path / f"{name}.json")]) == 0
+        found[name] = nib.Nifti1Image.from_filename(tmp_path / name / "A_probabilities.nii.gz").get_fdata()
+    # Where windows overlap, logits are blended: there the mean is not exact.
+    error = np.abs(found["both"] - (found["one"] + found["two"]) / 2)
+    assert error.mean() < 0.002 and error.max() < 0.05
+    assert np.abs(found["one"] - found["two"]).max() > 0.1
+    assert json.loads((tmp_path / "both.json").read_text())["bundle"]["name"] == "tiny + other"
+
+
+def test_bundles_for_other_modalities_do_not_predict_together(tmp_path: Path, tiny_bundle: Path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    config = json.loads((other / "configs" / "inference.json").read_text())
+    (other / "configs" / "inference.json").write_text(json.dumps({**config, "modalities": "t1"}))
+    (tmp_path / "cases").mkdir()
+    words = ["predict", "--flair", __file__, str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--bundle", str(tiny_bundle), "--bundle", str(other)])
+    assert "made for different modalities (None, t1)" in capsys.readouterr().err
