@@ -88,8 +88,12 @@ class LCKD(ModalityDropout):
 class Evaluator(Protocol):
     """What the election needs of an evaluator, such as `medmiss.training.MethodEvaluator`."""
 
+    @property
+    def data_loader(self) -> Any:
+        """The held-out cases, each with one modality at a time."""
+
     def run(self) -> Any:
-        """Predict the held-out cases from one modality at a time."""
+        """Predict them."""
 
 
 class ScoreTable(Protocol):
@@ -106,8 +110,8 @@ class ScoreTable(Protocol):
 class TeacherElection:
     """Handler that elects the teachers of an `LCKD` (Eqs. 1 and 2).
 
-    The task's winner is the single modality with the best score in it. The scores are gathered from all
-    processes, so that every process elects the same teachers.
+    The winner of a task is the single modality with the best score in it; see `winners_of` for ties. The metric
+    gathers the scores from all processes, so that every process elects the same teachers.
 
     Args:
         method: whose `teachers` are set.
@@ -123,8 +127,8 @@ class TeacherElection:
             task (0 or 1), and whether it teaches.
 
     Raises:
-        ValueError: when `teachers` has no such value; in an election, when the table is not of this method or no
-            held-out case was scored.
+        ValueError: when `teachers` has no such value or there is no held-out case; in an election, when the table
+            is not of this method.
     """
 
     def __init__(
@@ -139,6 +143,8 @@ class TeacherElection:
         record: str | Path | None = None,
     ) -> None:
         method.check_option("teachers", teachers, ("multi", "single"))
+        if len(evaluator.data_loader) == 0:
+            raise ValueError("there is no held-out case to elect teachers on: hold labelled cases out")
         self.method = method
         self.evaluator = evaluator
         self.metric = metric
@@ -170,15 +176,18 @@ class TeacherElection:
                 f"{tuple(scores.shape)}: the evaluator's subsets must be the modalities, one by one, in channel order"
             )
         winners = winners_of(scores)
-        elected = [most_frequent(winners, scores)] if self.single else sorted(set(winners))
+        elected = teachers_of(winners, scores, self.single)
         self.method.teachers.fill_(False)
         self.method.teachers[elected] = True
         for i, row in enumerate(scores.tolist()):
             for k, task in enumerate(self.tasks):
                 self.history.rows.append([iteration, names[i], task, row[k], int(winners[k] == i), int(i in elected)])
         if not quiet:
-            best = ", ".join(f"{self.tasks[k]} {names[i]} ({scores[i, k]:.3f})" for k, i in enumerate(winners))
-            teachers = ", ".join(names[i] for i in elected)
+            best = ", ".join(
+                f"{task} nobody" if i is None else f"{task} {names[i]} ({scores[i, k]:.3f})"
+                for k, (task, i) in enumerate(zip(self.tasks, winners, strict=True))
+            )
+            teachers = ", ".join(names[i] for i in elected) or "none"
             logger.info("iteration %d, best alone: %s; teachers: %s", iteration, best, teachers)
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,31 +199,30 @@ class TeacherElection:
         self.history.rows = list(state["history"])
 
 
-def winners_of(scores: Tensor) -> list[int]:
+def winners_of(scores: Tensor) -> list[int | None]:
     """The modality with the best score in each task (Eq. 1).
 
-    A tie goes to the better mean over the tasks, then to the first in channel order.
+    A tie goes to the better mean over the tasks, then to the first in channel order. Where nobody scores above 0,
+    nobody wins: early in a run every Dice is 0, and a tie of them says nothing.
 
     Args:
         scores: `(N, K)`; a NaN does not stand for election.
-
-    Raises:
-        ValueError: when a task has no score at all.
     """
-    if not bool((~scores.isnan()).any(dim=0).all()):
-        raise ValueError(
-            "no held-out case has been scored, so that no teacher can be elected: hold labelled cases out "
-            "(held_out_fraction above 0)"
-        )
     standing = _standing(scores)
-    columns = scores.nan_to_num(nan=-math.inf).T.tolist()
-    return [max(range(len(column)), key=list(zip(column, standing, strict=True)).__getitem__) for column in columns]
+    winners: list[int | None] = []
+    for column in scores.nan_to_num(nan=-math.inf).T.tolist():
+        best = max(range(len(column)), key=list(zip(column, standing, strict=True)).__getitem__)
+        winners.append(best if column[best] > 0 else None)
+    return winners
 
 
-def most_frequent(winners: Sequence[int], scores: Tensor) -> int:
-    """The winner of most tasks; a tie is decided as in `winners_of`."""
-    standing = _standing(scores)
-    return max(set(winners), key=lambda i: (winners.count(i), standing[i]))
+def teachers_of(winners: Sequence[int | None], scores: Tensor, single: bool = False) -> list[int]:
+    """The teacher set: the winners without repeats (Eq. 2), or the winner of most tasks, ties as in `winners_of`."""
+    won = [winner for winner in winners if winner is not None]
+    if single and won:
+        standing = _standing(scores)
+        return [max(set(won), key=lambda i: (won.count(i), standing[i]))]
+    return sorted(set(won))
 
 
 def _standing(scores: Tensor) -> list[tuple[float, int]]:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from medmiss.losses import RegionLoss
 from medmiss.methods import LCKD, TeacherElection
-from medmiss.methods.lckd import most_frequent, winners_of
+from medmiss.methods.lckd import teachers_of, winners_of
 from medmiss.networks import LightUNet, ModalityFeatures
 from medmiss.training import MethodEvaluator, RegionDice
 
@@ -206,8 +206,9 @@ def test_an_unknown_option_is_an_error_that_names_it(option: str):
 class Idle:
     """An evaluator that counts its runs, and draws random numbers as data loaders do."""
 
-    def __init__(self) -> None:
+    def __init__(self, cases: int = 2) -> None:
         self.runs = 0
+        self.data_loader = range(cases)
 
     def run(self) -> None:
         self.runs += 1
@@ -232,29 +233,41 @@ PAPER = [[0.45, 0.72, 0.89], [0.43, 0.67, 0.76], [0.76, 0.83, 0.77], [0.47, 0.70
 @pytest.mark.parametrize(
     ("scores", "winners", "single"),
     [
-        (PAPER, [2, 2, 0], 2),  # Table 1 of the paper: T1c, T1c, FLAIR
-        ([[0.5, 0.1, 0.5], [0.5, 0.3, 0.5], [0.1, 0.9, 0.1], [0, 0, 0]], [1, 2, 1], 1),  # tie: T1's mean is higher
-        ([[0.5, 0.5, 0.5]] * 4, [0, 0, 0], 0),  # alike in everything: channel order
-        ([[0.0, 0.0, 0.7], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.8]], [3, 3, 3], 3),  # nobody finds ET, TC
-        ([[NAN] * 3, [0.1, 0.2, 0.3], [NAN] * 3, [0.2, 0.1, 0.2]], [3, 1, 1], 1),  # FLAIR and T1c were never held out
-        ([[NAN] * 3, [NAN] * 3, [0.0, 0.0, 0.0], [NAN] * 3], [2, 2, 2], 2),
-        ([[0.9, 0.2, 0.2], [0.1, 0.8, 0.1], [0.1, 0.1, 0.7], [0, 0, 0]], [0, 1, 2], 0),  # one each: the best mean
-        ([[0.8, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.7], [0, 0, 0]], [0, 1, 2], 1),
+        (PAPER, [2, 2, 0], [2]),  # Table 1 of the paper: T1c, T1c, FLAIR
+        ([[0.5, 0.1, 0.5], [0.5, 0.3, 0.5], [0.1, 0.9, 0.1], [0, 0, 0]], [1, 2, 1], [1]),  # tie: T1's mean is higher
+        ([[0.5, 0.5, 0.5]] * 4, [0, 0, 0], [0]),  # alike in everything: channel order
+        ([[0.0, 0.0, 0.7], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.8]], [None, None, 3], [3]),
+        ([[0.0, 0.0, 0.0]] * 4, [None, None, None], []),  # nobody has found anything yet
+        ([[NAN] * 3, [0.1, 0.2, 0.3], [NAN] * 3, [0.2, 0.1, 0.2]], [3, 1, 1], [1]),  # FLAIR and T1c: no held-out case
+        ([[NAN] * 3, [NAN] * 3, [0.0, 0.0, 0.0], [NAN] * 3], [None, None, None], []),
+        ([[0.9, 0.2, 0.2], [0.1, 0.8, 0.1], [0.1, 0.1, 0.7], [0, 0, 0]], [0, 1, 2], [0]),  # one each: the best mean
+        ([[0.8, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.7], [0, 0, 0]], [0, 1, 2], [1]),
     ],
 )
-def test_winners_and_the_most_frequent_of_them(scores: list[list[float]], winners: list[int], single: int):
+def test_winners_and_teachers(scores: list[list[float]], winners: list[int | None], single: list[int]):
     table = torch.tensor(scores, dtype=torch.float64)
     assert winners_of(table) == winners
-    assert most_frequent(winners, table) == single
-    for teachers, expected in (("multi", sorted(set(winners))), ("single", [single])):
+    for teachers, expected in (("multi", sorted({i for i in winners if i is not None})), ("single", single)):
+        assert teachers_of(winners, table, teachers == "single") == expected
         method = network([1, 3])  # of an earlier election
         TeacherElection(method, Idle(), Scores(scores), teachers=teachers).elect(1, table)
         assert method.teachers.nonzero().flatten().tolist() == expected
 
 
-def test_an_election_without_scores_is_an_error():
-    with pytest.raises(ValueError, match="no held-out case has been scored"):
-        winners_of(torch.full((4, 3), NAN))
+def test_an_election_without_winners_is_logged_as_such(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "medmiss")
+    scores = [[0.0, 0.0, 0.2], [0.0] * 3, [0.0] * 3, [0.0] * 3]
+    for table in (scores, [[0.0] * 3] * 4):
+        TeacherElection(network(), Idle(), Scores(table)).elect(7, torch.tensor(table))
+    assert [record.message for record in caplog.records] == [
+        "iteration 7, best alone: ET nobody, TC nobody, WT FLAIR (0.200); teachers: FLAIR",
+        "iteration 7, best alone: ET nobody, TC nobody, WT nobody; teachers: none",
+    ]
+
+
+def test_no_held_out_case_is_an_error_before_the_run_starts():
+    with pytest.raises(ValueError, match="there is no held-out case"):
+        TeacherElection(network(), Idle(cases=0), Scores(PAPER))
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (15, 3)])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medmiss.losses import RegionLoss
 from medmiss.methods import MCKD, MetaStep, ModalityDropout
 from medmiss.methods import mckd as module
-from medmiss.networks import LightUNet, ModalityFeatures
+from medmiss.networks import LightUNet, ModalityFeatures, ResNetASPP
 from medmiss.training import WeightAverage
 
 NAMES = ("FLAIR", "T1", "T1c", "T2")
@@ -206,6 +206,13 @@ def test_the_importance_is_four_parameters_that_the_networks_optimiser_leaves_al
         average.update()
     assert torch.equal(method.importance, torch.tensor(IMPORTANCE))
     torch.testing.assert_close(average.weights["importance"], torch.tensor(IMPORTANCE))
+
+
+def test_the_published_profile_has_the_published_parameters():
+    """Those of the published code without its attention, which is unused there."""
+    with torch.device("meta"):
+        method = MCKD(ResNetASPP())
+    assert sum(parameter.numel() for parameter in method.parameters()) == 43_656_672 + 4 == 43_719_676 - 63_000
 
 
 def test_the_start_is_equal_or_random_as_in_the_published_code():
