@@ -7,11 +7,14 @@ from medmiss.methods.method import Method
 from medmiss.methods.mmanet import CombinationMining, MMANet
 from medmiss.methods.modality_dropout import ModalityDropout
 from medmiss.methods.shaspec import ShaSpec
+from medmiss.methods.smil import SMIL, KMeansPriors
 
 __all__ = [
     "LCKD",
     "MCKD",
+    "SMIL",
     "CombinationMining",
+    "KMeansPriors",
     "MMANet",
     "MetaStep",
     "Method",
