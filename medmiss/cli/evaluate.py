@@ -22,13 +22,13 @@ where both sides may hold one (brats2024).
   literature     Dice as the papers on missing modalities report it: both masks empty is 1; HD95 as brats2018
   brats2018      the portal of 2018 to 2022: Dice, HD95 (the larger of the two directions' 95th percentiles),
                  sensitivity, specificity; an empty mask against one that is not: HD95 is the volume's diagonal
-  brats2023      lesion by lesion, glioma 2023 and 2024: the reference dilated 3 times, lesions up to 50 mm3
+  brats2023      lesion by lesion, glioma 2023: the reference dilated 3 times, lesions up to 50 mm3
                  left out, 0 and 374 for each lesion missed or invented; HD95 by surface area (surfels)
   brats2023-met  the same for metastases: dilated once, up to 2 mm3
   brats2025      2025 and 2026: lesions paired one to one, means over matched lesions; HD95 of both directions'
                  distances pooled, and NSD; of the whole region in voxels (NSD within 0.5), of a lesion in mm
                  (NSD within the smallest voxel size)
-HD95 is in mm unless said otherwise, and differs between protocols by more than methods do.
+HD95 is in mm unless said otherwise. Its values under two protocols are not comparable.
 
 Label values differ by year. A prediction is read by --labels, else by what 'medmiss predict' recorded beside
 it, else like its reference; a reference by --reference-labels, else by what its name tells

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import binary_dilation, gaussian_filter, generate_binary_structure
 
 from medmiss.cases import Grid
-from medmiss.evaluation.distances import HD95
+from medmiss.evaluation.distances import HD95, normalized_surface_distance
 from medmiss.evaluation.metrics import RegionScores, score_region
 from medmiss.evaluation.protocols import PROTOCOLS
 
@@ -199,6 +199,9 @@ def test_2025_measures_regions_in_voxels_and_lesions_in_mm():
     reference, prediction = boxes((4, 4, 4), size=6), boxes((4, 4, 6), size=6)
     found = scores(prediction, reference, "brats2025", (1, 1, 3)).metrics
     assert (found["hd95"], found["lesion_hd95"]) == (2, 6)
+    assert found["nsd"] == normalized_surface_distance(prediction, reference, (1, 1, 1), 0.5)
+    assert found["lesion_nsd"] == normalized_surface_distance(prediction, reference, (1, 1, 3), 1)
+    assert found["lesion_nsd"] < normalized_surface_distance(prediction, reference, (1, 1, 3), 3)
     assert scores(prediction, reference, "brats2018", (1, 1, 3)).metrics["hd95"] == 6
     wide = scores(boxes((5, 4, 4), size=6), reference, "brats2025", (3, 3, 3)).metrics
     assert wide["lesion_nsd"] == 1  # one voxel of 3 mm aside is within 3 mm
