@@ -21,6 +21,7 @@ COMMANDS = {
     "slicer": "turn label maps into files for 3D Slicer",
     "submit": "pack predicted masks for a challenge",
     "check": "check a challenge submission before it is uploaded",
+    "subsets": "measure a bundle on labelled cases with every subset of the modalities",
     "train": "train a bundle on a folder of cases",
     "phantom": "write synthetic cases",
     "info": "show version, bundles and what each is made of",

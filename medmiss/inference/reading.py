@@ -84,6 +84,18 @@ class CaseReader:
         }
         return prepare(self.preprocessing, item, start=self._shared)
 
+    def image(self, modality: str) -> np.ndarray:
+        """One modality on the network's grid `(X, Y, Z)`, as the network sees it; 0 outside the box of its crop.
+
+        Raises:
+            CaseError: when it cannot be read.
+        """
+        item = self([modality])
+        image = np.zeros(item["grid"].network_shape, dtype=np.float32)
+        box = tuple(slice(start, stop) for start, stop in zip(*item["box"], strict=True))
+        image[box] = item["image"][MODALITIES.index(modality)].numpy()
+        return image
+
     def _channel(self, modality: str) -> _Channel:
         """Read a modality as if the case had no other, or say again why it cannot be read."""
         if modality not in self._channels:
