@@ -1,0 +1,162 @@
+"""Train bundles for the same budget on the same synthetic cases, and compare them over the 15 subsets.
+
+    python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N] [--test M]
+                                    [--jobs 2] [--set ID=VALUE ...]
+
+Every bundle is trained once a seed, on the same N phantoms, for the same number of iterations, without a
+validation part: the averaged weights of the last step count, so that nothing is selected. A bundle that learns
+from a teacher gets one trained with all modalities for the same budget. Each network is then measured on M other
+phantoms with `medmiss subsets`. What is finished is not done again, so the command may be stopped and repeated.
+
+Writes DIR/comparison.csv (bundle, subset, region: mean and sd over seeds of the mean Dice over cases, in %) and
+DIR/comparison.md: means over the 15 subsets, and each bundle against the first one by two paired tests, over the
+15 subset means (as the papers do) and over seeds (which says whether another training would agree).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import ttest_rel
+
+from medmiss.cases import REGIONS, write_atomically
+from medmiss.evaluation.statistics import SUBSET_NAMES, by_subset, paired_t_test
+
+BASELINE = "brats_dropout"
+BUNDLES = (BASELINE, "brats_shaspec", "brats_lckd", "brats_mckd", "brats_mmanet")
+TAUGHT = ("brats_mmanet",)
+"""Bundles that learn from a teacher."""
+MEASURES = {"dice": "raw", "dice_postprocessed": "post-processed"}
+
+
+def main() -> int:
+    """Train, measure and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs, scores and tables")
+    parser.add_argument("--bundles", nargs="+", default=BUNDLES, help=f"the first is the baseline (default: {BUNDLES})")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each bundle (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of a training (default: %(default)s)")
+    parser.add_argument("--phantoms", type=int, default=40, help="cases to train on (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=10, help="cases to measure on (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one core each (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="entry of every train.json")
+    args = parser.parse_args()
+    out: Path = args.out.resolve()
+    seeds = range(args.seeds)
+    test = out / "test"
+    medmiss("phantom", test, "--cases", args.test, "--seed", 1_000_003)
+    # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
+    common = [f"cache_dir={out / 'cache'}", "val_fraction=0", "held_out_fraction=0.1", "tensorboard=false", "workers=0", *args.set]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
+        list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
+        runs = [(bundle, folder(out, bundle, seed), seed, []) for seed in seeds for bundle in args.bundles]
+        list(pool.map(lambda run: measure(test, train(args, common, *run)), runs))
+    scores = {
+        bundle: [pd.read_csv(folder(out, bundle, seed) / "scores" / "subsets.csv") for seed in seeds]
+        for bundle in args.bundles
+    }
+    table = comparison(scores)
+    write_atomically(out / "comparison.csv", table.to_csv(index=False, float_format="%.3f").encode())
+    text = summary(scores, args)
+    write_atomically(out / "comparison.md", text.encode())
+    print(text)
+    return 0
+
+
+def folder(out: Path, bundle: str, seed: int) -> Path:
+    """Where a run lies."""
+    return out / f"{bundle}-{seed}"
+
+
+def train(args: argparse.Namespace, common: Sequence[str], bundle: str, run: Path, seed: int, own: list[str]) -> Path:
+    """Train one network, or go on with it; its folder."""
+    done = run / "trained"
+    if not done.is_file():
+        words = ["--bundle", bundle, "--phantoms", args.phantoms, "--epochs", args.epochs, "--seed", seed]
+        if bundle in TAUGHT:
+            words += ["--teacher", run.parent / f"teacher-{seed}"]
+        words += [word for entry in [*common, *own] for word in ("--set", entry)]
+        medmiss("train", *(words if not (run / "checkpoints" / "last.pt").is_file() else ["--resume"]), "--out", run)
+        done.touch()
+    return run
+
+
+def measure(test: Path, run: Path) -> None:
+    """Score one network on the test cases; a finished measurement is read again in no time."""
+    medmiss("subsets", test, "--bundle", run, "--out", run / "scores")
+
+
+def medmiss(*words: object) -> None:
+    """One command of medmiss, on one core."""
+    command = [sys.executable, "-m", "medmiss.cli.main", *map(str, words), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def comparison(scores: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of the mean over cases, in %, a line a bundle, subset and region."""
+    lines = []
+    for bundle, runs in scores.items():
+        means = [100 * by_subset(run) for run in runs]
+        for subset in SUBSET_NAMES:
+            for region in REGIONS:
+                line: dict[str, object] = {"bundle": bundle, "subset": subset, "region": region, "seeds": len(runs)}
+                for measure in MEASURES:
+                    values = pd.Series([mean.loc[subset, (measure, region)] for mean in means], dtype=float)
+                    line |= {measure: values.mean(), f"sd_{measure}": values.std()}
+                lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def summary(scores: dict[str, list[pd.DataFrame]], args: argparse.Namespace) -> str:
+    """The comparison as Markdown."""
+    baseline = next(iter(scores))
+    lines = [
+        f"Dice in %, mean over the 15 subsets, mean ± sd over {args.seeds} seeds; {args.phantoms} phantoms to train "
+        f"on, {args.epochs} epochs, {args.test} other phantoms to measure on.",
+        "",
+    ]
+    for measure, title in MEASURES.items():
+        lines += [f"**{title}**", "", "| bundle | " + " | ".join((*REGIONS, "mean")) + " |", "|---" * 5 + "|"]
+        lines += [
+            f"| {bundle} | " + " | ".join(f"{v.mean():.1f} ± {v.std():.1f}" for v in over_subsets(runs, measure)) + " |"
+            for bundle, runs in scores.items()
+        ]
+        lines += ["", f"Less {baseline}, in points; p one-tailed, paired over subsets / over seeds:", ""]
+        lines += ["| bundle | " + " | ".join((*REGIONS, "mean")) + " |", "|---" * 5 + "|"]
+        for bundle, runs in scores.items():
+            if bundle != baseline:
+                cells = tests(runs, scores[baseline], measure)
+                lines.append(f"| {bundle} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def over_subsets(runs: list[pd.DataFrame], measure: str) -> list[pd.Series]:
+    """Mean over subsets of each seed, in %: ET, TC, WT, and the mean of the three."""
+    means = pd.DataFrame([100 * by_subset(run)[measure].mean() for run in runs])
+    return [*(means[region] for region in REGIONS), means.mean(axis=1)]
+
+
+def tests(runs: list[pd.DataFrame], baseline: list[pd.DataFrame], measure: str) -> list[str]:
+    """Difference, p over subsets and p over seeds, for ET, TC, WT and their mean."""
+    ours, theirs = (sum(by_subset(run)[measure] for run in each) / len(each) for each in (runs, baseline))
+    subsets = [paired_t_test(ours[region], theirs[region]) for region in REGIONS]
+    subsets.append(paired_t_test(ours.mean(axis=1), theirs.mean(axis=1)))
+    cells = []
+    for test, one, other in zip(
+        subsets, over_subsets(runs, measure), over_subsets(baseline, measure), strict=True
+    ):
+        p = ttest_rel(one, other, alternative="greater").pvalue if len(one) > 1 else float("nan")
+        cells.append(f"{100 * test.difference:+.1f} (p {test.p:.2g} / {p:.2g})")
+    return cells
+
+
+if __name__ == "__main__":
+    sys.exit(main())
