@@ -88,7 +88,8 @@ class SMIL(Method):
         inner_rate: alpha of Eq. 4.
         inner_steps: K of Algorithm 1.
         inner_weight: weight of the incomplete samples' own loss, see above; 0 leaves the term out.
-        kl_weight: weight of the two KL terms, see above; at 0 nothing holds the variances (the trial ended in NaN).
+        kl_weight: weight of the two KL terms, see above; at 0 nothing holds the variances, and a trial
+            at 5% with sound ended in NaN.
         passes: stochastic passes at prediction, whose logits are averaged (Eq. 7 averages the log-likelihood); 0 takes
             the means of the weights and of r instead.
         seed: of those passes' draws.
