@@ -15,7 +15,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, distributed, nn
 from torch.utils.data import DistributedSampler
 
-from medmiss.losses import DISTANCES, pair_distances
+from medmiss.losses import DISTANCES, pair_distances, processes
 from medmiss.methods.history import History
 from medmiss.methods.interval import iterations_of
 from medmiss.methods.modality_dropout import ModalityDropout
@@ -132,8 +132,8 @@ class MetaStep:
     """Handler that moves the importance of an `MCKD` (Algorithm 1, "Meta-validation & Meta-updating").
 
     Before the first iteration and after every `interval` of them, Adam takes a step a batch of held-out cases to
-    lower `MCKD.meta_loss`, with the network fixed. The two levels of Eq. 4 alternate, as in Algorithm 1: no
-    gradient goes through the steps of the network.
+    lower `MCKD.meta_loss` in float32, with the network fixed. The two levels of Eq. 4 alternate, as in Algorithm 1:
+    no gradient goes through the steps of the network.
 
     The batches depend on the number of the meta step alone, and the random state of training is left as it is.
     Each process takes its share of a batch; the gradients are averaged, so that all of them hold the same weights.
@@ -200,9 +200,9 @@ class MetaStep:
             loss = self.method.meta_loss(image, present, label, variable)
             (gradient,) = torch.autograd.grad(loss, variable)
         outcome = torch.cat([gradient, loss.detach()[None]])
-        if distributed.is_available() and distributed.is_initialized():
+        if processes() > 1:
             distributed.all_reduce(outcome)
-            outcome /= distributed.get_world_size()
+            outcome /= processes()
         if not outcome.isfinite().all():
             raise FloatingPointError(f"the meta step is not finite: gradient and loss are {outcome.tolist()}")
         importance.grad = outcome[:-1]
