@@ -76,18 +76,15 @@ def configuration(part: str, config: dict[str, Any], own: dict[str, Any], name: 
 
 
 def place(config: dict[str, Any], identifier: str, value: Any) -> None:
-    """Set the entry of a configuration id such as `train::optimizer::lr`; overlays keep ids as they are.
-
-    Raises:
-        KeyError: when what it lies in is not there.
-    """
-    if identifier in config or "::" not in identifier:
-        config[identifier] = copy.deepcopy(value)
-        return
+    """Set the entry of a configuration id such as `train::optimizer::lr`; an overlay names what it does not hold."""
     *parents, last = identifier.split("::")
+    inner: Any = config
     for parent in parents:
-        config = config[parent]
-    config[last] = copy.deepcopy(value)
+        inner = inner.get(parent) if isinstance(inner, dict) else None
+    if isinstance(inner, dict) and identifier not in config:
+        inner[last] = copy.deepcopy(value)
+    else:
+        config[identifier] = copy.deepcopy(value)
 
 
 if __name__ == "__main__":
