@@ -25,8 +25,8 @@ SUMMARY = "measure a bundle on labelled cases with every subset of the modalitie
 
 EXAMPLES = """\
 DATA is a folder of labelled cases in any layout that 'medmiss predict' reads. Each case is segmented with
-each of the 15 subsets of FLAIR, T1, T1c and T2, as 'medmiss predict --modalities' does it, and compared with
-its label map. A case that lacks modalities takes part in the subsets that it has. OUT gets
+each of the 15 subsets of FLAIR, T1, T1c and T2, as 'medmiss predict --modalities' does it, and the masks are
+compared with its label map. A case that lacks modalities takes part in the subsets that it has. OUT gets
   subsets.csv   a line a case, subset and region: Dice of the raw mask, Dice and HD95 (mm) of the
                 post-processed one
   table.csv, table.md, report.html (one file, opens from disk), figures/
@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     others = [SubsetRun(path) for path in args.compare]
     measured = SubsetRun(args.out)
     begin(measured, run_facts(bundle, weights, predictor.device), predictor, cases, args.overwrite)
-    work = [(case, [subset for subset in args.subsets if set(subset) <= set(case.available)]) for case in cases]
+    wanted = [subset for subset in SUBSETS if subset in args.subsets]
+    work = [(case, [subset for subset in wanted if set(subset) <= set(case.available)]) for case in cases]
     failures = measure(measured, work, lambda case: _Opened(case, predictor), one_sentence, not args.quiet)
     problems += sentences(failures, cases, args.out)
     if len(measured) == 0:

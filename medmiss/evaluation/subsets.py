@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from medmiss.cases import CONVENTIONS, Case, CaseError, Grid, read_label, write_atomically
+from medmiss.cases import CONVENTIONS, Case, CaseError, Grid, LabelConvention, read_label, write_atomically
 from medmiss.cases.files import write_json
 from medmiss.cases.masks import RECORDS
 from medmiss.cases.volumes import TOLERANCE_MM
@@ -153,27 +153,31 @@ class SubsetRun:
         return CaseError(self.name, "a file that is something else", expected, "give another folder", file)
 
 
-def score(case: str, subset: Subset, segmented: Segmented, reference: np.ndarray) -> list[dict[str, Any]]:
-    """The lines of `subsets.csv` for one subset of a case.
+def score(
+    case: str, subset: Subset, segmented: Segmented, reference: np.ndarray, convention: LabelConvention
+) -> list[dict[str, Any]]:
+    """The lines of `subsets.csv` for one subset of a case: the scores of the label maps that it would be written as.
 
     Args:
         case: its name.
         subset: what the network was given.
         segmented: what it made of it.
         reference: `(3, X, Y, Z)` bool.
+        convention: of the case's labels.
     """
-    raw = region_dice(segmented.raw, reference)
-    final = evaluate_regions(segmented.regions, reference, segmented.grid, PROTOCOL)
+    raw, regions = (convention.regions(convention.labels(mask)) for mask in (segmented.raw, segmented.regions))
+    of_raw = region_dice(raw, reference)
+    final = evaluate_regions(regions, reference, segmented.grid, PROTOCOL)
     return [
         {
             "case": case,
             "subset": subset_name(subset),
             "region": region,
-            "dice": round(raw[region], 6),
+            "dice": round(of_raw[region], 6),
             "dice_postprocessed": round(final[region]["dice"], 6),
             "hd95": round(final[region]["hd95"], 4),
         }
-        for region in raw
+        for region in of_raw
     ]
 
 
@@ -228,7 +232,8 @@ def _measure_case(
         if case.problem is not None:
             raise case.problem
         label = read_label(case)
-        reference = CONVENTIONS[case.convention].regions(label.array)
+        convention = CONVENTIONS[case.convention]
+        reference = convention.regions(label.array)
     except Exception as error:
         bar.update(len(subsets))
         yield Failure(case.name, explain(case, error))
@@ -239,7 +244,7 @@ def _measure_case(
             segmented = opened.segment(subset)
             if label.grid.distance_mm(segmented.grid) > TOLERANCE_MM:
                 read_label(case, segmented.grid)  # says what is wrong
-            rows = score(case.name, subset, segmented, reference)
+            rows = score(case.name, subset, segmented, reference, convention)
         except Exception as error:
             logger.debug("%s from %s failed", case.name, subset_name(subset), exc_info=error)
             yield Failure(case.name, explain(case, error), subset)

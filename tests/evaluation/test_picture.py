@@ -40,6 +40,25 @@ def test_an_empty_image_can_be_drawn(tmp_path: Path):
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
+def test_the_reference_is_outlined_over_the_prediction(tmp_path: Path):
+    image = np.zeros(SHAPE, dtype=np.float32)
+    image[2:-2, 2:-2] = 1e-3
+    image[2:4, 2:-2] = 1
+    empty = np.zeros((3, *SHAPE), dtype=bool)
+    plain, outlined = tmp_path / "plain.png", tmp_path / "outlined.png"
+    draw_rows(plain, [[Panel("a", image, empty)]], "title")
+    draw_rows(outlined, [[Panel("a", image, empty, reference=regions(10))]], "title")
+    line = np.array(to_rgb(COLOURS["WT"]))
+    share_of_line = [(np.abs(imread(path)[..., :3] - line).max(axis=-1) < 0.1).mean() for path in (plain, outlined)]
+    assert share_of_line[1] > share_of_line[0] + 0.001
+
+
+def test_a_last_row_may_be_short(tmp_path: Path):
+    panel = Panel("a", np.zeros(SHAPE), regions(3))
+    draw_rows(tmp_path / "a.png", [[panel, panel], [panel]], "title")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
 def test_the_slice_with_most_core_is_shown():
     both = regions(4)
     both[2, ..., 9] = True  # much oedema elsewhere

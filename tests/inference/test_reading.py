@@ -99,6 +99,17 @@ def test_raw_and_postprocessed_come_from_one_run(case: Case, predictor: CasePred
     assert not np.array_equal(prediction.raw, prediction.regions)
 
 
+def test_a_picture_of_a_modality_is_what_the_network_sees(case: Case, predictor: CasePredictor):
+    reader = CaseReader(case, predictor.preprocessing)
+    for modality in ("flair", "t2"):
+        item = predictor.preprocessing({"case": case.restricted_to([modality])})
+        image = reader.image(modality)
+        assert image.shape == item["grid"].network_shape
+        box = tuple(slice(start, stop) for start, stop in zip(*item["box"], strict=True))
+        np.testing.assert_array_equal(image[box], item["image"][["flair", "t1", "t1c", "t2"].index(modality)])
+        assert np.count_nonzero(image) == np.count_nonzero(image[box]) > 0
+
+
 def test_each_file_is_opened_once_and_only_when_used(case: Case, predictor: CasePredictor, opened: list[Subset]):
     reader = CaseReader(case, predictor.preprocessing)
     for subset in SUBSETS:
