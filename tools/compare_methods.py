@@ -1,7 +1,7 @@
 """Train bundles for the same budget on the same synthetic cases, and compare them over the 15 subsets.
 
     python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N] [--test M]
-                                    [--jobs 2] [--set ID=VALUE ...]
+                                    [--shape X,Y,Z] [--jobs 2] [--set [BUNDLE/]ID=VALUE ...]
 
 Every bundle is trained once a seed, on the same N phantoms, for the same number of iterations, without a
 validation part: the averaged weights of the last step count, so that nothing is selected. A bundle that learns
@@ -31,6 +31,7 @@ BASELINE = "brats_dropout"
 BUNDLES = (BASELINE, "brats_shaspec", "brats_lckd", "brats_mckd", "brats_mmanet")
 TAUGHT = ("brats_mmanet",)
 """Bundles that learn from a teacher."""
+SET_HELP = "entry of every train.json; BUNDLE/ID=VALUE of one bundle's alone"
 MEASURES = {"dice": "raw", "dice_postprocessed": "post-processed"}
 
 
@@ -43,15 +44,17 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a training (default: %(default)s)")
     parser.add_argument("--phantoms", type=int, default=40, help="cases to train on (default: %(default)s)")
     parser.add_argument("--test", type=int, default=10, help="cases to measure on (default: %(default)s)")
+    parser.add_argument("--shape", default="240,240,155", help="voxels of a case (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one core each (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help="entry of every train.json")
+    parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help=SET_HELP)
     args = parser.parse_args()
     out: Path = args.out.resolve()
     seeds = range(args.seeds)
     test = out / "test"
-    medmiss("phantom", test, "--cases", args.test, "--seed", 1_000_003)
+    medmiss("phantom", test, "--cases", args.test, "--seed", 1_000_003, "--shape", args.shape)
     # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
-    common = [f"cache_dir={out / 'cache'}", "val_fraction=0", "held_out_fraction=0.1", "tensorboard=false", "workers=0", *args.set]
+    common = [f"cache_dir={out / 'cache'}", "val_fraction=0", "held_out_fraction=0.1", "tensorboard=false", "workers=0"]
+    common += [f"phantom_shape=[{args.shape}]", *args.set]
     with ThreadPoolExecutor(args.jobs) as pool:
         teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
         list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
@@ -81,10 +84,16 @@ def train(args: argparse.Namespace, common: Sequence[str], bundle: str, run: Pat
         words = ["--bundle", bundle, "--phantoms", args.phantoms, "--epochs", args.epochs, "--seed", seed]
         if bundle in TAUGHT:
             words += ["--teacher", run.parent / f"teacher-{seed}"]
-        words += [word for entry in [*common, *own] for word in ("--set", entry)]
+        words += [word for entry in entries_of(bundle, [*common, *own]) for word in ("--set", entry)]
         medmiss("train", *(words if not (run / "checkpoints" / "last.pt").is_file() else ["--resume"]), "--out", run)
         done.touch()
     return run
+
+
+def entries_of(bundle: str, entries: Sequence[str]) -> list[str]:
+    """The entries that are for this bundle, without its name."""
+    parts = [entry.partition("/") if "/" in entry.partition("=")[0] else ("", "", entry) for entry in entries]
+    return [entry for name, _, entry in parts if name in ("", bundle)]
 
 
 def measure(test: Path, run: Path) -> None:
