@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medmiss import __version__
+from medmiss.cli.train import PROFILES
 
 SUMMARY = "show version, bundles and what each is made of"
 
@@ -14,6 +15,7 @@ EXAMPLES = """\
 examples:
   medmiss info                          version and installed bundles
   medmiss info brats_shaspec            parameters, modalities, labels, measured accuracy
+  medmiss info brats_lckd --profile published   the size of the published network
   medmiss info ./my_bundle --json       the same of a bundle's folder, for a script"""
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLES
     parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="name or folder of a bundle (default: list them)")
-    parser.add_argument("--profile", metavar="P", help="size of the network, for a bundle that has several")
+    parser.add_argument(
+        "--profile", choices=PROFILES, help="the network of this profile of training, where the bundle has it"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -68,15 +72,16 @@ def _details(folder: Path, profile: str | None) -> Facts:
     metadata = _metadata(folder)
     data_format = metadata.get("network_data_format", {})
     weights = folder / "models" / "model.pt"
+    light = profile in (None, "light")  # the weights are those of the light profile
     return {
         **_summary(folder),
         "description": metadata.get("description"),
         "profile": profile,
         "parameters": _count_parameters(folder, profile),
-        "weights_bytes": weights.stat().st_size if weights.is_file() else None,
+        "weights_bytes": weights.stat().st_size if light and weights.is_file() else None,
         "modalities": _channels(data_format, "inputs", "image"),
         "labels": _channels(data_format, "outputs", "pred"),
-        "accuracy": metadata.get("eval_metrics", {}),
+        "accuracy": metadata.get("eval_metrics", {}) if light else {},
         "intended_use": metadata.get("intended_use"),
     }
 
@@ -96,10 +101,11 @@ def _count_parameters(folder: Path, profile: str | None) -> int | None:
     from medmiss.inference.bundle import load_bundle
 
     config = load_bundle(folder)
-    if profile is not None:
-        if "profile" not in config:
-            raise argparse.ArgumentError(None, f"argument --profile: bundle {folder.name} has one size only")
-        config.update({"profile": profile})
+    if profile not in (None, "light"):
+        overlay = folder / "configs" / f"{profile}.json"
+        if not overlay.is_file():
+            raise argparse.ArgumentError(None, f"argument --profile: bundle {folder.name} has no {profile} profile")
+        config.update({"network_def": json.loads(overlay.read_text(encoding="utf-8"))["network_def"]})
     try:
         network = config.get_parsed_content("network_def")
     except Exception as error:  # a configuration is a program: anything may go wrong in it
