@@ -61,6 +61,7 @@ class MMANet(ModalityDropout):
             or a voxel has one.
         fused: name of the decoder's submodule whose output is the fused feature z, that is the first one on the
             concatenated embeddings of all modalities (the paper's fusion module F); of the teacher's decoder too.
+            `"bottom"` of `LightUNet`, `"up.0"` of `ResNetASPP`.
         missing: see `ModalityDropout`; zero is what is published.
         task_loss: see `ModalityDropout`; a mean over samples.
 

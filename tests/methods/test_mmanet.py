@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medmiss.losses import RegionLoss
 from medmiss.methods import MMANet, ModalityDropout
-from medmiss.networks import LightUNet
+from medmiss.networks import LightUNet, ResNetASPP, completed
 from medmiss.training import LossTerms, WeightAverage
 
 
@@ -286,6 +286,23 @@ def test_the_same_class_serves_a_classifier_of_two_modalities(digits):
 def test_an_unknown_option_is_an_error_that_names_it(option):
     with pytest.raises(ValueError, match=f"MMANet: {option} is 'median', expected one of"):
         mmanet(**{option: "median"})
+
+
+@pytest.mark.parametrize(
+    ("backbone", "fused"),
+    [(LightUNet((4, 8)), "bottom"), (ResNetASPP((4, 4, 8, 8), (1, 1, 1, 1), channels=8), "up.0")],
+)
+def test_the_fusion_is_what_sees_the_embeddings_of_all_modalities(backbone, fused):
+    torch.manual_seed(0)
+    method = MMANet(backbone, fused=fused)
+    method.attach_teacher(ModalityDropout(backbone))
+    seen: list[Tensor] = []
+    method.get_submodule(f"decoder.{fused}").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image, present = torch.randn(2, 4, 32, 32, 32), subsets("1010", "0111")
+    terms = method.loss_terms(image, present, torch.zeros(2, 3, 32, 32, 32), torch.ones(2, 4).bool())
+    embeddings = method.encode(image, present)[-1]
+    assert torch.equal(seen[0], completed(embeddings, "zero").flatten(1, 2))
+    assert terms["mad"].item() > 0
 
 
 def test_the_fusion_must_be_there_in_both_networks(digits):
