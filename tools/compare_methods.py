@@ -58,8 +58,8 @@ def main() -> int:
     with ThreadPoolExecutor(args.jobs) as pool:
         teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
         list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
-        runs = [(bundle, folder(out, bundle, seed), seed, []) for seed in seeds for bundle in args.bundles]
-        list(pool.map(lambda run: measure(test, train(args, common, *run)), runs))
+        runs = [(bundle, folder(out, bundle, seed), seed) for seed in seeds for bundle in args.bundles]
+        list(pool.map(lambda run: measure(test, train(args, common, *run, [])), runs))
     scores = {
         bundle: [pd.read_csv(folder(out, bundle, seed) / "scores" / "subsets.csv") for seed in seeds]
         for bundle in args.bundles
@@ -149,19 +149,25 @@ def summary(scores: dict[str, list[pd.DataFrame]], args: argparse.Namespace) -> 
 
 def over_subsets(runs: list[pd.DataFrame], measure: str) -> list[pd.Series]:
     """Mean over subsets of each seed, in %: ET, TC, WT, and the mean of the three."""
-    means = pd.DataFrame([100 * by_subset(run)[measure].mean() for run in runs])
+    means = pd.DataFrame(
+        [{region: 100 * by_subset(run)[measure, region].mean() for region in REGIONS} for run in runs]
+    )
     return [*(means[region] for region in REGIONS), means.mean(axis=1)]
+
+
+def mean_over_seeds(runs: list[pd.DataFrame], measure: str) -> pd.DataFrame:
+    """Mean over cases and seeds, a row a subset, a column a region."""
+    tables = [pd.DataFrame({region: by_subset(run)[measure, region] for region in REGIONS}) for run in runs]
+    return pd.concat(tables).groupby(level=0, sort=False).mean()
 
 
 def tests(runs: list[pd.DataFrame], baseline: list[pd.DataFrame], measure: str) -> list[str]:
     """Difference, p over subsets and p over seeds, for ET, TC, WT and their mean."""
-    ours, theirs = (sum(by_subset(run)[measure] for run in each) / len(each) for each in (runs, baseline))
+    ours, theirs = mean_over_seeds(runs, measure), mean_over_seeds(baseline, measure)
     subsets = [paired_t_test(ours[region], theirs[region]) for region in REGIONS]
     subsets.append(paired_t_test(ours.mean(axis=1), theirs.mean(axis=1)))
     cells = []
-    for test, one, other in zip(
-        subsets, over_subsets(runs, measure), over_subsets(baseline, measure), strict=True
-    ):
+    for test, one, other in zip(subsets, over_subsets(runs, measure), over_subsets(baseline, measure), strict=True):
         p = ttest_rel(one, other, alternative="greater").pvalue if len(one) > 1 else float("nan")
         cells.append(f"{100 * test.difference:+.1f} (p {test.p:.2g} / {p:.2g})")
     return cells
