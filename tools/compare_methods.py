@@ -59,7 +59,7 @@ def main() -> int:
         teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
         list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
         runs = [(bundle, folder(out, bundle, seed), seed) for seed in seeds for bundle in args.bundles]
-        list(pool.map(lambda run: measure(test, train(args, common, *run, [])), runs))
+        list(pool.map(lambda run: measure(test, train(args, common, *run)), runs))
     scores = {
         bundle: [pd.read_csv(folder(out, bundle, seed) / "scores" / "subsets.csv") for seed in seeds]
         for bundle in args.bundles
@@ -77,7 +77,9 @@ def folder(out: Path, bundle: str, seed: int) -> Path:
     return out / f"{bundle}-{seed}"
 
 
-def train(args: argparse.Namespace, common: Sequence[str], bundle: str, run: Path, seed: int, own: list[str]) -> Path:
+def train(
+    args: argparse.Namespace, common: Sequence[str], bundle: str, run: Path, seed: int, own: Sequence[str] = ()
+) -> Path:
     """Train one network, or go on with it; its folder."""
     done = run / "trained"
     if not done.is_file():
