@@ -3,8 +3,8 @@
     python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N] [--test M]
                                     [--shape X,Y,Z] [--jobs 2] [--set [BUNDLE/]ID=VALUE ...]
 
-Every bundle is trained once a seed, on the same N phantoms, for the same number of iterations, without a
-validation part: the averaged weights of the last step count, so that nothing is selected. A bundle that learns
+Every bundle is trained once a seed, on the same N phantoms, with the same random subsets of the modalities, for the
+same number of iterations, without a validation part: the averaged weights of the last step count, so that nothing is selected. A bundle that learns
 from a teacher gets one trained with all modalities for the same budget. Each network is then measured on M other
 phantoms with `medmiss subsets`. What is finished is not done again, so the command may be stopped and repeated.
 
@@ -54,7 +54,7 @@ def main() -> int:
     medmiss("phantom", test, "--cases", args.test, "--seed", 1_000_003, "--shape", args.shape)
     # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
     common = [f"cache_dir={out / 'cache'}", "val_fraction=0", "held_out_fraction=0.1", "tensorboard=false", "workers=0"]
-    common += [f"phantom_shape=[{args.shape}]", *args.set]
+    common += ["modality_drop=uniform_size", "batch_size=4", f"phantom_shape=[{args.shape}]", *args.set]
     with ThreadPoolExecutor(args.jobs) as pool:
         teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
         list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
