@@ -4,9 +4,10 @@
                                     [--shape X,Y,Z] [--jobs 2] [--set [BUNDLE/]ID=VALUE ...]
 
 Every bundle is trained once a seed, on the same N phantoms, with the same random subsets of the modalities, for the
-same number of iterations, without a validation part: the averaged weights of the last step count, so that nothing is selected. A bundle that learns
-from a teacher gets one trained with all modalities for the same budget. Each network is then measured on M other
-phantoms with `medmiss subsets`. What is finished is not done again, so the command may be stopped and repeated.
+same number of iterations, without a validation part: the averaged weights of the last step count, so that nothing
+is selected. A bundle that learns from a teacher gets one trained with all modalities for the same budget. Each
+network is then measured on M other phantoms with `medmiss subsets`. What is finished is not done again, so the
+command may be stopped and repeated.
 
 Writes DIR/comparison.csv (bundle, subset, region: mean and sd over seeds of the mean Dice over cases, in %) and
 DIR/comparison.md: means over the 15 subsets, and each bundle against the first one by two paired tests, over the
