@@ -87,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
             raise argparse.ArgumentError(None, f"--compare: {path} is no OUT of 'medmiss subsets'")
         if path.resolve() == args.out.resolve():
             raise argparse.ArgumentError(None, f"--compare: {path} is OUT itself")
+    names = [path.resolve().name for path in args.compare]
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentError(None, f"--compare: two runs of one name among {', '.join(names)}; rename a folder")
     from medmiss.inference.bundle import load_bundle, resolve_bundle
 
     bundle = resolve_bundle(args.bundle)  # this and finding the cases: before the imports that take seconds
@@ -132,9 +135,15 @@ class _Opened:
 
         self.reader = CaseReader(case, predictor.preprocessing)
         self.predictor = predictor
+        self.warned: set[str] = set()
 
     def segment(self, subset: Subset) -> "Prediction":
-        return self.predictor.predict(self.reader(subset))
+        prediction = self.predictor.predict(self.reader(subset))
+        for line in prediction.warnings:
+            if line not in self.warned:
+                self.warned.add(line)
+                logger.warning("%s: %s", self.reader.case.name, line)
+        return prediction
 
     def image(self, modality: str) -> "np.ndarray":
         return self.reader.image(modality)

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("case", "subset", "region", "dice", "dice_postprocessed", "hd95")
 PROTOCOL = "literature"
+RECORDED = frozenset({"medmiss", "bundle", "weights", "device", "settings", "cases"})
+"""What `settings.json` has."""
 
 
 class Segmented(Protocol):
@@ -133,9 +135,12 @@ class SubsetRun:
         if not self._record.is_file():
             return None
         try:
-            return dict(json.loads(self._record.read_text(encoding="utf-8")))
+            record = dict(json.loads(self._record.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise self._unreadable(self._record, "JSON about a run") from error
+        if RECORDED - record.keys():
+            raise self._unreadable(self._record, ", ".join(sorted(RECORDED)))
+        return record
 
     def _read_scores(self) -> pd.DataFrame:
         if not self._scores.is_file():

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -80,7 +82,7 @@ def test_the_scores_are_those_of_the_masks_that_predict_writes(
     (case,) = find_cases(phantoms / cases[0])
     convention = CONVENTIONS[case.convention]
     reference = read_label(case)
-    for subset in ("t1", "flair,t2", "t1,t1c,t2", "all"):
+    for subset in ("t1", "flair,t2", "t1,t1c,t2"):
         for rules, column in (("none", "dice"), ("default", "dice_postprocessed")):
             words = ["--modalities", subset, "--postprocess", rules, "--bundle", str(tiny_bundle), "--device", "cpu"]
             masks = tmp_path / f"{subset} {rules}"
@@ -184,6 +186,20 @@ def test_bad_cases_are_told_and_the_rest_go_on(
     assert str(tmp_path) not in report
 
 
+def test_what_looks_odd_about_a_case_is_said_once(
+    tmp_path: Path, write_case: Callable[..., Path], subsets: Callable, caplog: pytest.LogCaptureFixture
+):
+    folder = write_case(tmp_path / "cases", "A")
+    image = nib.Nifti1Image.from_filename(folder / "A_t2.nii.gz")
+    moved = np.roll(np.asarray(image.dataobj), 6, axis=1)
+    nib.save(nib.Nifti1Image(moved, image.affine), folder / "A_t2.nii.gz")
+    label = np.zeros(moved.shape, dtype=np.uint8)
+    label[8:12, 8:12, 8:12] = 1
+    nib.save(nib.Nifti1Image(label, image.affine), folder / "A_seg.nii.gz")
+    assert subsets(tmp_path / "cases", "--out", tmp_path / "out", "--subsets", "flair,t2", "flair,t1,t2", "t2") == 0
+    assert caplog.text.count("FLAIR and T2 look not co-registered") == 1
+
+
 def test_nothing_measured_is_a_failure(tmp_path: Path, phantoms: Path, cases: list[str], subsets: Callable):
     assert subsets(phantoms / cases[1], "--out", tmp_path / "out", "--subsets", "t1") == 1
     assert not (tmp_path / "out" / "report.html").exists()
@@ -197,6 +213,7 @@ def test_nothing_measured_is_a_failure(tmp_path: Path, phantoms: Path, cases: li
         ([".", "--out", "out", "--subsets", "flair,ct"], "unknown modality 'ct'"),
         ([".", "--out", "out", "--compare", "."], "no OUT of 'medmiss subsets'"),
         ([".", "--out", "old", "--compare", "old"], "is OUT itself"),
+        ([".", "--out", "out", "--compare", "old", "other/old"], "two runs of one name"),
         ([".", "--out", "out", "--bundle", "none"], "neither a folder"),
     ],
 )
@@ -208,9 +225,10 @@ def test_wrong_usage_ends_with_status_2(
     message: str,
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "old").mkdir()
-    for name in ("subsets.csv", "settings.json"):
-        (tmp_path / "old" / name).touch()
+    for folder in (tmp_path / "old", tmp_path / "other" / "old"):
+        folder.mkdir(parents=True)
+        for name in ("subsets.csv", "settings.json"):
+            (folder / name).touch()
     with pytest.raises(SystemExit) as end:
         main(["subsets", *words])
     assert end.value.code == 2

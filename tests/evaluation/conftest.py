@@ -11,7 +11,7 @@ from medmiss.evaluation.statistics import SUBSET_NAMES
 Dice = Callable[[str, str, str], float]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scores() -> Callable[..., pd.DataFrame]:
     """`make_scores(dice, cases, subsets)` with `dice(case, subset, region)`; post-processing adds 0.01."""
 

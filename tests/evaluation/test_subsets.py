@@ -169,7 +169,7 @@ def test_the_montage_is_of_a_case_with_most_subsets(tmp_path: Path, cases: dict[
 
 def test_clearing_forgets_everything(tmp_path: Path, cases: dict[str, Case]):
     run = SubsetRun(tmp_path)
-    run.begin({"settings": {}})
+    run.begin({})
     go(run, Network(), cases["A"])
     run.clear()
     assert len(SubsetRun(tmp_path)) == 0 and run.montage.case is None
@@ -183,6 +183,7 @@ def test_clearing_forgets_everything(tmp_path: Path, cases: dict[str, Case]):
         ("subsets.csv", "case,subset,region,dice,dice_postprocessed,hd95\nA,FLAIR+CT,ET,1,1,0\n"),
         ("subsets.csv", "case,subset,region,dice,dice_postprocessed,hd95\nA,FLAIR,ET,1,good,0\n"),
         ("settings.json", "[1, 2"),
+        ("settings.json", '{"settings": {}}'),
     ],
 )
 def test_a_foreign_file_is_said_to_be_one(tmp_path: Path, name: str, text: str):
