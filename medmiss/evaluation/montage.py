@@ -117,5 +117,5 @@ def _brightened(image: np.ndarray) -> np.ndarray:
     brain = image != 0
     if not brain.any():
         return np.zeros(image.shape, dtype=np.float16)
-    low = np.percentile(image[brain], 1)
+    low = np.percentile(image[brain], 3)
     return np.where(brain, np.maximum(image - low, 0.01), 0).astype(np.float16)

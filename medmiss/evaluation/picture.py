@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.cases.colours import COLOURS
@@ -94,15 +95,16 @@ def _draw(ax, panel: Panel, index: int) -> None:
             overlay[mask] = to_rgba(COLOURS[name], alpha=0.55)
         ax.imshow(overlay)
     if panel.reference is not None:
-        _outline(ax, panel.reference, index)
+        _outline(ax, panel.reference, index, [withStroke(linewidth=2.6, foreground="black")])
     x, y = (np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2)))
     if brain.any():
         ax.set(xlim=(x[0] - 3, x[-1] + 3), ylim=(y[-1] + 3, y[0] - 3))
     ax.set_title(panel.title, color="white", fontsize=9)
 
 
-def _outline(ax, regions: np.ndarray, index: int) -> None:
+def _outline(ax, regions: np.ndarray, index: int, effects: Sequence[AbstractPathEffect] = ()) -> None:
     for name, region in reversed(list(zip(REGIONS, regions, strict=True))):
         mask = region[..., index].T
         if mask.any():
-            ax.contour(mask, levels=[0.5], colors=COLOURS[name], linewidths=1.2)
+            lines = ax.contour(mask, levels=[0.5], colors=COLOURS[name], linewidths=1.2)
+            lines.set_path_effects(list(effects))
