@@ -66,6 +66,7 @@ def test_two_processes_train_the_same_network_as_one(
 ):
     """Half a batch each: the items, the gradients and so the weights are those of the whole batch."""
     entries = {**tiny, "dataset_dir": str(phantoms), "epochs": 1, "train::optimizer::_target_": "torch.optim.SGD"}
+    entries["learning_rate"] = 0.1  # far enough for a term that is not the mean over samples to show
     one = workflow("train", **entries, output_dir=str(tmp_path / "one"), batch_size=4)
     one.initialize()
     one.run()
@@ -73,7 +74,7 @@ def test_two_processes_train_the_same_network_as_one(
     monai_bundle(TORCHRUN, tmp_path, "train", "multi_gpu_train", **entries, output_dir=tmp_path / "two", batch_size=2)
     states = [torch.load(tmp_path / run / "checkpoints" / "last.pt", weights_only=True) for run in ("one", "two")]
     assert states[0]["iteration"] == states[1]["iteration"] >= 1
-    torch.testing.assert_close(states[1]["network"], states[0]["network"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(states[1]["network"], states[0]["network"], rtol=1e-4, atol=1e-4)
     assert states[1]["best"]["metric"] == pytest.approx(states[0]["best"]["metric"], abs=1e-3)
 
 
