@@ -103,6 +103,11 @@ class ShaSpec(Method):
             "domain": self.beta * self.domain_loss(specific[0]),
         }
 
+    def fuse(self, shared: ModalityFeatures, specific: ModalityFeatures) -> ModalityFeatures:
+        """f(i), from the bottleneck features r(i) and s(i) of the same pairs (Eq. 2)."""
+        fused = shared.values + self.fusion(torch.cat([shared.values, specific.values], dim=1))
+        return ModalityFeatures(fused, shared.sample, shared.modality, shared.present)
+
     def _generate(self, features: ModalityFeatures) -> Tensor:
         """What stands for a missing modality, `(B, C, ...)` (Eq. 4)."""
         return mean_available(features) if self.missing == "mean" else first_available(features)
@@ -110,10 +115,7 @@ class ShaSpec(Method):
     def _decode(self, shared: list[ModalityFeatures], specific: ModalityFeatures) -> Tensor:
         """Fuse (Eq. 2), complete the missing (Eq. 4; on skips, where the paper is silent, alike) and decode (Eq. 3)."""
         bottom = shared[-1]
-        fused = bottom.values + self.fusion(torch.cat([bottom.values, specific.values], dim=1))
-        embeddings = complete(
-            ModalityFeatures(fused, bottom.sample, bottom.modality, bottom.present), self._generate(bottom)
-        )
+        embeddings = complete(self.fuse(bottom, specific), self._generate(bottom))
         skips: list[Tensor] = []
         for level in shared[:-1]:
             skips.append(complete(level, self._generate(level)))
