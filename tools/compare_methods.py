@@ -15,8 +15,6 @@ DIR/comparison.md: means over the 15 subsets, and each bundle against the first 
 """
 
 import argparse
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import ttest_rel
 
+import running
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.evaluation.statistics import SUBSET_NAMES, by_subset, paired_t_test
 
@@ -32,6 +31,8 @@ BASELINE = "brats_dropout"
 BUNDLES = (BASELINE, "brats_shaspec", "brats_lckd", "brats_mckd", "brats_mmanet")
 TAUGHT = ("brats_mmanet",)
 """Bundles that learn from a teacher."""
+MADE_WITH = ("epochs", "phantoms", "test", "shape", "set")
+"""Arguments that all runs of a folder have in common; bundles and seeds may be added later."""
 SET_HELP = "entry of every train.json; BUNDLE/ID=VALUE of one bundle's alone"
 MEASURES = {"dice": "raw", "dice_postprocessed": "post-processed"}
 
@@ -50,17 +51,19 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help=SET_HELP)
     args = parser.parse_args()
     out: Path = args.out.resolve()
+    changed = running.remember(out, {name: getattr(args, name) for name in MADE_WITH})
+    if changed:
+        parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
     seeds = range(args.seeds)
-    test = out / "test"
-    medmiss("phantom", test, "--cases", args.test, "--seed", 1_000_003, "--shape", args.shape)
+    test = running.phantoms_to_measure(out, args.test, args.shape)
     # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
-    common = [f"cache_dir={out / 'cache'}", "val_fraction=0", "held_out_fraction=0.1", "tensorboard=false", "workers=0"]
-    common += ["modality_drop=uniform_size", "batch_size=4", f"phantom_shape=[{args.shape}]", *args.set]
+    common = [*running.entries_of_all(out), "held_out_fraction=0.1", "modality_drop=uniform_size", "batch_size=4"]
+    common += [f"phantom_shape=[{args.shape}]", *args.set]
     with ThreadPoolExecutor(args.jobs) as pool:
         teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
         list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
         runs = [(bundle, folder(out, bundle, seed), seed) for seed in seeds for bundle in args.bundles]
-        list(pool.map(lambda run: measure(test, train(args, common, *run)), runs))
+        list(pool.map(lambda run: running.measure(test, train(args, common, *run)), runs))
     scores = {
         bundle: [pd.read_csv(folder(out, bundle, seed) / "scores" / "subsets.csv") for seed in seeds]
         for bundle in args.bundles
@@ -82,33 +85,16 @@ def train(
     args: argparse.Namespace, common: Sequence[str], bundle: str, run: Path, seed: int, own: Sequence[str] = ()
 ) -> Path:
     """Train one network, or go on with it; its folder."""
-    done = run / "trained"
-    if not done.is_file():
-        words = ["--bundle", bundle, "--phantoms", args.phantoms, "--epochs", args.epochs, "--seed", seed]
-        if bundle in TAUGHT:
-            words += ["--teacher", run.parent / f"teacher-{seed}"]
-        words += [word for entry in entries_of(bundle, [*common, *own]) for word in ("--set", entry)]
-        medmiss("train", *(words if not (run / "checkpoints" / "last.pt").is_file() else ["--resume"]), "--out", run)
-        done.touch()
-    return run
+    words = ["--bundle", bundle, "--phantoms", args.phantoms, "--epochs", args.epochs, "--seed", seed]
+    if bundle in TAUGHT:
+        words += ["--teacher", run.parent / f"teacher-{seed}"]
+    return running.train(run, words, entries_of(bundle, [*common, *own]))
 
 
 def entries_of(bundle: str, entries: Sequence[str]) -> list[str]:
     """The entries that are for this bundle, without its name."""
     parts = [entry.partition("/") if "/" in entry.partition("=")[0] else ("", "", entry) for entry in entries]
     return [entry for name, _, entry in parts if name in ("", bundle)]
-
-
-def measure(test: Path, run: Path) -> None:
-    """Score one network on the test cases; a finished measurement is read again in no time."""
-    medmiss("subsets", test, "--bundle", run, "--out", run / "scores")
-
-
-def medmiss(*words: object) -> None:
-    """One command of medmiss, on one core."""
-    command = [sys.executable, "-m", "medmiss.cli.main", *map(str, words), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def comparison(scores: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:

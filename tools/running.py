@@ -1,0 +1,74 @@
+"""Training and measuring by the command line: what the tools that train many networks have in common."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medmiss.cases.files import write_json
+from medmiss.inference.records import changes
+
+TEST_SEED = 1_000_003
+"""Of the phantoms to measure on, far from the seeds of those to train on."""
+
+
+def medmiss(*words: object) -> None:
+    """One command of medmiss, on one core.
+
+    Raises:
+        CalledProcessError: when it fails; it has said why.
+    """
+    command = [sys.executable, "-m", "medmiss.cli.main", *map(str, words), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def remember(folder: Path, settings: Mapping[str, Any]) -> str:
+    """Keep what all runs in a folder are made with; how that differs from what it holds already, in words."""
+    file = folder / "settings.json"
+    if file.is_file():
+        return changes(json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(settings)))
+    write_json(file, settings)
+    return ""
+
+
+def entries_of_all(folder: Path) -> list[str]:
+    """Settings of every training: no validation part, so that nothing is selected, and one store of prepared cases."""
+    return [f"cache_dir={folder / 'cache'}", "val_fraction=0", "tensorboard=false", "workers=0"]
+
+
+def phantoms_to_measure(folder: Path, number: int, shape: str) -> Path:
+    """Make the phantoms to measure on, or find them made; their folder."""
+    medmiss("phantom", folder / "test", "--cases", number, "--seed", TEST_SEED, "--shape", shape)
+    return folder / "test"
+
+
+def train(run: Path, words: Sequence[object], entries: Sequence[str]) -> Path:
+    """Train one network, or go on with it, or find it finished.
+
+    Args:
+        run: its folder.
+        words: of `medmiss train`, without settings.
+        entries: settings, `ID=VALUE`; of two for one ID the later counts.
+
+    Returns:
+        `run`.
+    """
+    done = run / "trained"
+    if not done.is_file():
+        begun = (run / "checkpoints" / "last.pt").is_file()
+        settings = [word for entry in entries for word in ("--set", entry)]
+        medmiss("train", *(["--resume"] if begun else [*words, *settings]), "--out", run)
+        done.touch()
+    return run
+
+
+def measure(cases: Path, run: Path, *words: object) -> pd.DataFrame:
+    """Score one network by subset, a finished measurement in no time; the lines of its `subsets.csv`."""
+    medmiss("subsets", cases, "--bundle", run, "--out", run / "scores", *words)
+    return pd.read_csv(run / "scores" / "subsets.csv")
