@@ -162,7 +162,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise argparse.ArgumentError(None, f"--set {setting}: expected ID=VALUE")
-        overrides[name] = _value(value)
+        overrides[name] = value_of(value)
     return overrides
 
 
@@ -223,7 +223,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """What a user means by the VALUE of a setting: JSON, or else the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
