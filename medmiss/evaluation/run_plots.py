@@ -194,7 +194,7 @@ def _colour(name: str, number: int) -> str:
 def _plain(ax, title: str, xlabel: str) -> None:
     ax.set_title(title, fontsize=10)
     ax.set_xlabel(xlabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.grid(axis="y", alpha=0.3)
     for edge in ("top", "right"):
         ax.spines[edge].set_visible(False)
