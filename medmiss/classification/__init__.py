@@ -1,6 +1,18 @@
 """Two-modality classification with the methods of the segmentation: Audiovision-MNIST."""
 
 from medmiss.classification.avmnist import VARIANTS, build_avmnist, read_avmnist, write_avmnist
+from medmiss.classification.lenet import LeNets
 from medmiss.classification.mfcc import mfcc
+from medmiss.classification.pairs import PairedDigits, ShuffledBatches, digit_sets
 
-__all__ = ["VARIANTS", "build_avmnist", "mfcc", "read_avmnist", "write_avmnist"]
+__all__ = [
+    "VARIANTS",
+    "LeNets",
+    "PairedDigits",
+    "ShuffledBatches",
+    "build_avmnist",
+    "digit_sets",
+    "mfcc",
+    "read_avmnist",
+    "write_avmnist",
+]

@@ -72,7 +72,8 @@ def build_avmnist(mnist: Path, fsdd: Path, variant: str = "smil") -> dict[str, n
     for part, file in (("train", "train"), ("test", "t10k")):
         own = [each for each in recordings if (each.number >= FIRST_TRAINING) == (part == "train")]
         if not own:
-            raise CaseError("FSDD", f"no recording to {part}", "recordings numbered below and above 15", "give all of it", fsdd)
+            expected = "recordings numbered below 15 and from 15 on"
+            raise CaseError("FSDD", f"no recording to {part}", expected, "give the whole data set", fsdd)
         images, labels = read_mnist(mnist, file)
         rows = _paired(own, labels, mnist)
         arrays[f"{part}_image"] = images[rows]

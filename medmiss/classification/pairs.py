@@ -1,0 +1,189 @@
+"""Audiovision-MNIST as training items: which modality a sample has, and which of them it may use now."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from medmiss.transforms import DropModalitiesd
+
+SIDE = 28
+"""Pixels of an image; the sound's features, 20 x 20, are padded to it with zeros."""
+SUBSETS = ((0,), (1,), (0, 1))
+"""Of image and sound."""
+
+
+class PairedDigits(Dataset):
+    """Images and sounds with their labels, in memory; an item is a whole batch.
+
+    A batch has `image` `(B, 2, 28, 28)`, channel 0 the image, channel 1 the sound (zero where not available),
+    `available` `(B, 2)` and `present` `(B, 2)` boolean, and `label` `(B,)`.
+
+    Args:
+        image: `(M, 2, 28, 28)`.
+        available: `(M, 2)` boolean, at least one a sample.
+        label: `(M,)`.
+        drop: how `present` is drawn from what is available, a random mode of `DropModalitiesd`, or `"none"`.
+        seed: of the draws, which depend on (seed, epoch, index) alone.
+
+    Raises:
+        ValueError: when a sample has neither image nor sound, or `drop` has no such value.
+    """
+
+    def __init__(self, image: Tensor, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
+        if not bool(available.any(dim=1).all()):
+            raise ValueError("a sample has neither image nor sound: leave it out")
+        self.image = torch.where(available[:, :, None, None], image, torch.zeros(()))
+        self.available = available
+        self.label = label
+        self.seed = seed
+        transform = DropModalitiesd(drop)
+        thresholds = np.zeros((4, len(SUBSETS)))
+        for channels in SUBSETS:
+            probabilities = transform.probabilities(list(channels))
+            thresholds[_code(channels)] = np.cumsum([probabilities.get(subset, 0.0) for subset in SUBSETS])
+        self._thresholds = thresholds[available[:, 0].numpy() + 2 * available[:, 1].numpy()]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.label)
+
+    def __getitem__(self, key: tuple[int, np.ndarray]) -> dict[str, Tensor]:
+        """The batch of `(epoch, indices)`."""
+        epoch, indices = key
+        draws = np.random.default_rng((self.seed, epoch)).random(len(self))[indices]
+        chosen = (draws[:, None] >= self._thresholds[indices][:, :-1]).sum(axis=1)
+        flags = torch.tensor([[channel in subset for channel in range(2)] for subset in SUBSETS])
+        rows = torch.from_numpy(np.asarray(indices))
+        return {
+            "image": self.image[rows],
+            "available": self.available[rows],
+            "present": flags[torch.from_numpy(chosen)],
+            "label": self.label[rows],
+        }
+
+    def whole(self) -> dict[str, Tensor]:
+        """All samples as one batch, with the draws of epoch 0."""
+        return self[0, np.arange(len(self))]
+
+    def using(self, *channels: int) -> "PairedDigits":
+        """The samples that have all of these modalities, with these alone."""
+        wanted = torch.tensor([channel in channels for channel in range(2)])
+        rows = (self.available | ~wanted).all(dim=1)
+        return PairedDigits(self.image[rows], self.available[rows] & wanted, self.label[rows])
+
+
+class ShuffledBatches(DistributedSampler):
+    """Keys of `PairedDigits`: each sample once an epoch, in an order from (seed, epoch).
+
+    For a `DataLoader` with `batch_size=None`. (`MethodTrainer` sets the epoch, as MONAI does for every
+    `DistributedSampler`; one process.)
+
+    Args:
+        pairs: what is sampled.
+        batch_size: samples a batch; the last has what is left.
+        seed: of the order.
+    """
+
+    def __init__(self, pairs: PairedDigits, batch_size: int, seed: int = 0) -> None:
+        super().__init__(pairs, num_replicas=1, rank=0, shuffle=True, seed=seed)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-self.total_size // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over `(epoch, indices)`."""
+        order = np.array(list(super().__iter__()))
+        starts = range(0, len(order), self.batch_size)
+        return iter([(self.epoch, order[start : start + self.batch_size]) for start in starts])
+
+
+def digit_sets(
+    arrays: Mapping[str, np.ndarray],
+    audio_rate: float = 1.0,
+    image_rate: float = 1.0,
+    held_out_per_digit: int = 15,
+    drop: str = "uniform_size",
+    seed: int = 0,
+) -> dict[str, PairedDigits]:
+    """The sets of one run.
+
+    `train` lacks sounds and images as the rates say, chosen by the seed; a sample that would have neither is left out.
+    `held_out` is a part of the training set with both modalities, to select on; it is the same for all seeds.
+    `test` has both, `more` images alone. Sounds are standardised, coefficient by coefficient, by those in `train`.
+
+    Args:
+        arrays: of `medmiss.classification.read_avmnist`.
+        audio_rate: share of each digit's training sounds that are available, spread evenly over the speakers.
+        image_rate: likewise of the images.
+        held_out_per_digit: samples of each digit that are not trained on, spread likewise; 0 trains on all.
+        drop: see `PairedDigits`, of `train`.
+        seed: of what is available, and of the draws.
+
+    Raises:
+        ValueError: when a rate is not above 0 and at most 1, or nothing is left to train on.
+    """
+    label, speaker = arrays["train_label"], arrays["train_speaker"]
+    counts = np.bincount(label)
+    held_out = spread(label, speaker, np.full(len(counts), held_out_per_digit), np.random.default_rng(0))
+    rows = np.flatnonzero(~held_out)
+    if len(rows) == 0:
+        raise ValueError(f"held_out_per_digit is {held_out_per_digit}: nothing is left to train on")
+    generator = np.random.default_rng((seed, 1))
+    available = np.ones((len(rows), 2), dtype=bool)
+    for channel, rate in ((0, image_rate), (1, audio_rate)):
+        if not 0 < rate <= 1:
+            raise ValueError(f"a rate is {rate}: expected above 0, at most 1")
+        wanted = np.round(rate * np.bincount(label[rows])).astype(int)
+        available[:, channel] = spread(label[rows], speaker[rows], wanted, generator)
+    rows, available = rows[available.any(axis=1)], available[available.any(axis=1)]
+    sounds = arrays["train_sound"][rows[available[:, 1]]]
+    mean, sd = sounds.mean(axis=(0, 2)), sounds.std(axis=(0, 2)) + 1e-6
+
+    def inputs(part: str, chosen: Any = slice(None)) -> tuple[Tensor, Tensor]:
+        image = np.zeros((len(arrays[f"{part}_label"][chosen]), 2, SIDE, SIDE), dtype=np.float32)
+        image[:, 0] = arrays[f"{part}_image"][chosen] / 255
+        if f"{part}_sound" in arrays:
+            scaled = (arrays[f"{part}_sound"][chosen] - mean[:, None]) / sd[:, None]
+            image[:, 1, : scaled.shape[1], : scaled.shape[2]] = scaled
+        return torch.from_numpy(image), torch.from_numpy(arrays[f"{part}_label"][chosen])
+
+    image, labels = inputs("train", rows)
+    sets = {"train": PairedDigits(image, torch.from_numpy(available), labels, drop, seed)}
+    for name, part, chosen in (("held_out", "train", held_out), ("test", "test", slice(None))):
+        image, labels = inputs(part, chosen)
+        sets[name] = PairedDigits(image, torch.ones(len(labels), 2, dtype=torch.bool), labels)
+    image, labels = inputs("more")
+    sets["more"] = PairedDigits(image, torch.tensor([[True, False]]).expand(len(labels), 2), labels)
+    return sets
+
+
+def spread(label: np.ndarray, speaker: np.ndarray, wanted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Choose so many samples of each digit that the numbers of two speakers differ by one at most.
+
+    Args:
+        label: `(M,)`.
+        speaker: `(M,)`; where speakers have equally many samples of a digit, so does what is chosen.
+        wanted: samples of each digit; at most those that there are.
+        generator: of who is chosen, and of which speaker comes first.
+
+    Returns:
+        `(M,)` boolean.
+    """
+    chosen = np.zeros(len(label), dtype=bool)
+    for digit, number in enumerate(wanted):
+        ranked: list[tuple[int, int, int]] = []
+        for place, name in enumerate(generator.permutation(np.unique(speaker))):
+            own = generator.permutation(np.flatnonzero((label == digit) & (speaker == name)))
+            ranked += [(rank, place, int(row)) for rank, row in enumerate(own)]
+        chosen[[row for _, _, row in sorted(ranked)[:number]]] = True
+    return chosen
+
+
+def _code(channels: tuple[int, ...]) -> int:
+    return sum(2**channel for channel in channels)
