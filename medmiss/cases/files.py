@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+RECORDS = ".medmiss"
+"""Folder beside results of medmiss, such as masks, that says how each was made."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a hidden temporary file in the same folder (made if need be), then rename it to `path`.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
+from medmiss.cases.files import RECORDS
 from medmiss.cases.layouts import LAYOUTS, Layout, is_label, modalities_in, stem_of
 from medmiss.modalities import ALIASES, DISPLAY_NAMES, MODALITIES
 
@@ -122,6 +123,8 @@ def _folder_case(folder: Path, files: list[Path], layout: Layout | None) -> Case
             problem = _ambiguous(name, modalities[0], images[modalities[0]].path, file)
         elif modalities:
             images[modalities[0]] = ImageSource(file)
+    if not images and problem is None and (folder / RECORDS).is_dir():
+        return None  # masks that medmiss wrote among the cases
     if not images and problem is None:
         files_there = ", ".join(file.name for file in list(stems)[:4])
         remedy = "rename them, or name the files one by one (--flair, --t1, --t1c, --t2)"

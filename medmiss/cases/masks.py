@@ -10,14 +10,12 @@ import numpy as np
 
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
+from medmiss.cases.files import RECORDS
 from medmiss.cases.find import find_cases
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, LabelConvention
 from medmiss.cases.layouts import LAYOUTS, modalities_in, name_without_label, stem_of
 from medmiss.cases.volumes import TOLERANCE_MM, grid_mismatch, load_array
-
-RECORDS = ".medmiss"
-"""Folder beside predicted masks that says how each was made."""
 
 PROBABILITIES = "_probabilities"
 """What the name of a file of probabilities ends in; it is no mask."""

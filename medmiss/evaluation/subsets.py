@@ -14,8 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from medmiss.cases import CONVENTIONS, Case, CaseError, Grid, LabelConvention, read_label, write_atomically
-from medmiss.cases.files import write_json
-from medmiss.cases.masks import RECORDS
+from medmiss.cases.files import RECORDS, write_json
 from medmiss.cases.volumes import TOLERANCE_MM
 from medmiss.evaluation.metrics import evaluate_regions, region_dice
 from medmiss.evaluation.montage import Montage

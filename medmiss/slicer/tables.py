@@ -8,7 +8,7 @@ import numpy as np
 from filelock import FileLock
 
 from medmiss.cases import REGIONS, CaseError, Grid, LabelConvention, write_atomically
-from medmiss.cases.masks import RECORDS
+from medmiss.cases.files import RECORDS
 from medmiss.slicer.tissues import TISSUES, label_tissues
 
 VOLUMES = "volumes.csv"

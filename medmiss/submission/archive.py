@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from medmiss.cases.masks import RECORDS
+from medmiss.cases.files import RECORDS
 
 MAX_MASK_BYTES = 256 * 2**20
 """Of one member, packed or not; a mask of 240x240x155 voxels in float64 has 68 MiB."""

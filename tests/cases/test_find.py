@@ -202,3 +202,13 @@ def test_restriction_removes_files():
     assert pickle.loads(pickle.dumps(few)) == few
     with pytest.raises(CaseError, match=r"only FLAIR\+T1\+T2, but expected at least one of T1c"):
         case.restricted_to(["t1c"])
+
+
+def test_masks_written_among_the_cases_are_no_case(tmp_path):
+    for folder, name in (("A", "A_flair.nii.gz"), ("masks", "A.nii.gz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    (tmp_path / "masks" / ".medmiss").mkdir()
+    assert [case.name for case in find_cases(tmp_path)] == ["A"]
+    with pytest.raises(CaseError, match="no images"):
+        find_cases(tmp_path / "masks")
