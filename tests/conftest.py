@@ -1,6 +1,7 @@
 """A bundle and cases small enough that a prediction takes a fraction of a second."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,12 @@ def phantom_volume(index: int, seed: int) -> np.ndarray:
     volume = (100 * (index + 1) + 5 * generator.standard_normal(SHAPE)) * (x**2 + y**2 + z**2 < 0.8)
     volume[(x - 0.2) ** 2 + y**2 + (z + 0.2) ** 2 < 0.12] *= 1.5
     return volume.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_log_level_of_another_test() -> None:
+    """A command that ran with --quiet in this process sets the level of all medmiss loggers."""
+    logging.getLogger("medmiss").setLevel(logging.NOTSET)
 
 
 @pytest.fixture
