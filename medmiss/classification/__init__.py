@@ -3,12 +3,13 @@
 from medmiss.classification.avmnist import VARIANTS, build_avmnist, read_avmnist, write_avmnist
 from medmiss.classification.lenet import LeNets
 from medmiss.classification.mfcc import mfcc
-from medmiss.classification.pairs import PairedDigits, ShuffledBatches, digit_sets
+from medmiss.classification.pairs import PairedDigits, PairedSamples, ShuffledBatches, digit_sets
 
 __all__ = [
     "VARIANTS",
     "LeNets",
     "PairedDigits",
+    "PairedSamples",
     "ShuffledBatches",
     "build_avmnist",
     "digit_sets",

@@ -13,30 +13,28 @@ from medmiss.transforms import DropModalitiesd
 SIDE = 28
 """Pixels of an image; the sound's features, 20 x 20, are padded to it with zeros."""
 SUBSETS = ((0,), (1,), (0, 1))
-"""Of image and sound."""
+"""Of the two modalities."""
 
 
-class PairedDigits(Dataset):
-    """Images and sounds with their labels, in memory; an item is a whole batch.
+class PairedSamples(Dataset):
+    """Samples of two modalities with their labels; an item is a whole batch.
 
-    A batch has `image` `(B, 2, 28, 28)`, channel 0 the image, channel 1 the sound (zero where not available),
-    `available` `(B, 2)` and `present` `(B, 2)` boolean, and `label` `(B,)`.
+    A batch has `image` `(B, 2, ...)` as `inputs` gives it, `available` `(B, 2)` and `present` `(B, 2)` boolean, and
+    `label` `(B,)`.
 
     Args:
-        image: `(M, 2, 28, 28)`.
         available: `(M, 2)` boolean, at least one a sample.
         label: `(M,)`.
         drop: how `present` is drawn from what is available, a random mode of `DropModalitiesd`, or `"none"`.
         seed: of the draws, which depend on (seed, epoch, index) alone.
 
     Raises:
-        ValueError: when a sample has neither image nor sound, or `drop` has no such value.
+        ValueError: when a sample has neither modality, or `drop` has no such value.
     """
 
-    def __init__(self, image: Tensor, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
+    def __init__(self, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
         if not bool(available.any(dim=1).all()):
-            raise ValueError("a sample has neither image nor sound: leave it out")
-        self.image = torch.where(available[:, :, None, None], image, torch.zeros(()))
+            raise ValueError("a sample has neither of its two modalities: leave it out")
         self.available = available
         self.label = label
         self.seed = seed
@@ -46,6 +44,14 @@ class PairedDigits(Dataset):
             probabilities = transform.probabilities(list(channels))
             thresholds[_code(channels)] = np.cumsum([probabilities.get(subset, 0.0) for subset in SUBSETS])
         self._thresholds = thresholds[available[:, 0].numpy() + 2 * available[:, 1].numpy()]
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """What the network reads of these samples, `(B, 2, ...)`; zero where a modality is not available."""
+        raise NotImplementedError
+
+    def restricted(self, rows: Tensor, available: Tensor) -> "PairedSamples":
+        """The samples of `rows`, with these modalities and no draws."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -59,7 +65,7 @@ class PairedDigits(Dataset):
         flags = torch.tensor([[channel in subset for channel in range(2)] for subset in SUBSETS])
         rows = torch.from_numpy(np.asarray(indices))
         return {
-            "image": self.image[rows],
+            "image": self.inputs(rows),
             "available": self.available[rows],
             "present": flags[torch.from_numpy(chosen)],
             "label": self.label[rows],
@@ -69,15 +75,42 @@ class PairedDigits(Dataset):
         """All samples as one batch, with the draws of epoch 0."""
         return self[0, np.arange(len(self))]
 
-    def using(self, *channels: int) -> "PairedDigits":
+    def using(self, *channels: int) -> "PairedSamples":
         """The samples that have all of these modalities, with these alone."""
         wanted = torch.tensor([channel in channels for channel in range(2)])
-        rows = (self.available | ~wanted).all(dim=1)
-        return PairedDigits(self.image[rows], self.available[rows] & wanted, self.label[rows])
+        rows = (self.available | ~wanted).all(dim=1).nonzero().flatten()
+        return self.restricted(rows, self.available[rows] & wanted)
+
+
+class PairedDigits(PairedSamples):
+    """Images and sounds with their labels, in memory: channel 0 the image, channel 1 the sound.
+
+    Args:
+        image: `(M, 2, 28, 28)`.
+        available: `(M, 2)` boolean, at least one a sample.
+        label: `(M,)`.
+        drop: see `PairedSamples`.
+        seed: likewise.
+
+    Raises:
+        ValueError: see `PairedSamples`.
+    """
+
+    def __init__(self, image: Tensor, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
+        super().__init__(available, label, drop, seed)
+        self.image = torch.where(available[:, :, None, None], image, torch.zeros(()))
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """`(B, 2, 28, 28)`."""
+        return self.image[rows]
+
+    def restricted(self, rows: Tensor, available: Tensor) -> "PairedDigits":
+        """The samples of `rows`, with these modalities and no draws."""
+        return PairedDigits(self.image[rows], available, self.label[rows])
 
 
 class ShuffledBatches(DistributedSampler):
-    """Keys of `PairedDigits`: each sample once an epoch, in an order from (seed, epoch).
+    """Keys of `PairedSamples`: each sample once an epoch, in an order from (seed, epoch).
 
     For a `DataLoader` with `batch_size=None`. (`MethodTrainer` sets the epoch, as MONAI does for every
     `DistributedSampler`; one process.)
@@ -88,7 +121,7 @@ class ShuffledBatches(DistributedSampler):
         seed: of the order.
     """
 
-    def __init__(self, pairs: PairedDigits, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, pairs: PairedSamples, batch_size: int, seed: int = 0) -> None:
         super().__init__(pairs, num_replicas=1, rank=0, shuffle=True, seed=seed)
         self.batch_size = batch_size
 

@@ -58,7 +58,7 @@ def test_using_one_modality_leaves_out_who_lacks_it():
 
 
 def test_a_sample_with_nothing_is_refused():
-    with pytest.raises(ValueError, match="neither image nor sound"):
+    with pytest.raises(ValueError, match="neither of its two modalities"):
         PairedDigits(torch.zeros(1, 2, 28, 28), torch.zeros(1, 2, dtype=torch.bool), torch.zeros(1))
 
 
