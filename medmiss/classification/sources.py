@@ -1,10 +1,11 @@
-"""Reading MNIST and the Free Spoken Digit Dataset as they are distributed."""
+"""Reading MNIST, the Free Spoken Digit Dataset and other sets as they are distributed."""
 
 import gzip
 import io
 import re
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from scipy.io import wavfile
 from medmiss.cases import CaseError
 
 RECORDING = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+LARGEST = 2**24
+"""Bytes of a file in an archive; those of the distributions have less than a hundredth of it."""
 IDX_TYPE = b"\x00\x00\x08"
 """How an idx file of unsigned bytes begins; the next byte is the number of dimensions."""
 
@@ -73,15 +76,13 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
 
 
 def read_recordings(source: Path) -> list[Recording]:
-    """All recordings below a folder or in a tar archive, by digit, speaker and number.
-
-    An archive is read in memory: nothing is written, whatever paths its members have, and links are not followed.
+    """All recordings below a folder or in a tar archive (see `members`), by digit, speaker and number.
 
     Raises:
         CaseError: when there is none, a name comes twice, or a file is no mono 16-bit wav.
     """
     found: dict[tuple[int, str, int], Recording] = {}
-    for name, content in _wavs(source):
+    for name, content in members(source, ".wav", "FSDD"):
         match = RECORDING.fullmatch(name)
         if match is None:
             continue
@@ -95,21 +96,36 @@ def read_recordings(source: Path) -> list[Recording]:
     return [found[key] for key in sorted(found)]
 
 
-def _wavs(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Name without folder, and content, of each wav."""
+def members(source: Path, suffix: str, data_set: str) -> Iterator[tuple[str, bytes]]:
+    """Name without folder, and content, of each file of one kind below a folder or in a tar archive.
+
+    An archive is read in memory: nothing is written, whatever paths its members have, and links are not followed.
+
+    Args:
+        source: folder or archive.
+        suffix: of the names, such as `".wav"`.
+        data_set: whose name an error gives.
+
+    Raises:
+        CaseError: when the archive is broken, or a file in it is larger than `LARGEST`.
+        OSError: when there is no such file.
+    """
     if source.is_dir():
-        for path in sorted(source.rglob("*.wav")):
+        for path in sorted(source.rglob(f"*{suffix}")):
             yield path.name, path.read_bytes()
         return
     try:
         with tarfile.open(source) as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() and member.name.endswith(".wav") else None
+                file = archive.extractfile(member) if member.isfile() and member.name.endswith(suffix) else None
                 if file is not None:
+                    if member.size > LARGEST:
+                        found, expected = f"a file of {member.size} bytes", f"{LARGEST} at most"
+                        raise CaseError(data_set, found, expected, "use the archive as distributed", source)
                     yield Path(member.name).name, file.read()
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         expected = "a folder or a tar archive"
-        raise CaseError("FSDD", f"a broken file ({error})", expected, "download it again", source) from error
+        raise CaseError(data_set, f"a broken file ({error})", expected, "download it again", source) from error
 
 
 def _decoded(source: Path, name: str, content: bytes, digit: int, speaker: str, number: int) -> Recording:

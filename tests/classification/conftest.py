@@ -1,8 +1,9 @@
-"""MNIST and FSDD in small: the files as they are distributed, with few and random contents."""
+"""MNIST, FSDD and OpenI's reports in small: the files as they are distributed, with few contents."""
 
 import gzip
+import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,62 @@ def archive(fsdd: Path, tmp_path: Path) -> Callable[..., Path]:
         with tarfile.open(file, "w:gz") as tar:
             for wav in sorted(fsdd.rglob("*.wav"), reverse=True):
                 tar.add(wav, rename(wav.name))
+        return file
+
+    return make
+
+
+REPORT = """<?xml version="1.0" encoding="utf-8"?>
+<eCitation><uId id="CXR{number}"/><MedlineCitation><Article><Abstract>
+<AbstractText Label="COMPARISON">{comparison}</AbstractText>
+<AbstractText Label="INDICATION">{indication}</AbstractText>
+<AbstractText Label="FINDINGS">{findings}</AbstractText>
+<AbstractText Label="IMPRESSION">{impression}</AbstractText>
+</Abstract></Article></MedlineCitation><MeSH>{mesh}</MeSH>{images}</eCitation>"""
+
+
+@pytest.fixture(scope="session")
+def report_xml() -> Callable[..., str]:
+    """`report_xml(number, comparison=..., findings=..., tags=[...], images=[...])`: a report as distributed."""
+
+    def write(
+        number: int,
+        comparison: str = "None.",
+        findings: str = "The lungs are clear.",
+        impression: str = "Normal chest.",
+        indication: str = "Cough",
+        tags: Sequence[str] = ("normal",),
+        automatic: Sequence[str] = (),
+        images: Sequence[str] | None = None,
+    ) -> str:
+        mesh = [f"<major>{tag}</major>" for tag in tags] + [f"<automatic>{tag}</automatic>" for tag in automatic]
+        ids = [f"CXR{number}_IM-0001-1001", f"CXR{number}_IM-0001-2001"] if images is None else images
+        shown = [f'<parentImage id="{name}"><caption>PA and lateral</caption></parentImage>' for name in ids]
+        return REPORT.format(
+            number=number,
+            comparison=comparison,
+            indication=indication,
+            findings=findings,
+            impression=impression,
+            mesh="".join(mesh),
+            images="".join(shown),
+        )
+
+    return write
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[[Mapping[str, str | bytes]], Path]:
+    """`pack({"1.xml": content})`: an archive of these files."""
+
+    def make(files: Mapping[str, str | bytes]) -> Path:
+        file = tmp_path / f"reports{len(list(tmp_path.iterdir()))}.tgz"
+        with tarfile.open(file, "w:gz") as archive:
+            for name, content in files.items():
+                data = content.encode() if isinstance(content, str) else content
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
         return file
 
     return make
