@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "medmiss"
 
 LAYERS = (
     {"cli", "bundles"},
-    {"training", "inference", "evaluation", "submission", "slicer", "classification", "phantom"},
+    {"classification"},
+    {"training", "inference", "evaluation", "submission", "slicer", "phantom"},
     {"methods"},
     {"networks", "losses"},
     {"transforms", "postprocessing"},

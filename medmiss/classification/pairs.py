@@ -1,6 +1,6 @@
 """Audiovision-MNIST as training items: which modality a sample has, and which of them it may use now."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class PairedSamples(Dataset):
     Raises:
         ValueError: when a sample has neither modality, or `drop` has no such value.
     """
+
+    NAMES: tuple[str, str]
+    """Of the two modalities."""
 
     def __init__(self, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
         if not bool(available.any(dim=1).all()):
@@ -81,6 +84,10 @@ class PairedSamples(Dataset):
         rows = (self.available | ~wanted).all(dim=1).nonzero().flatten()
         return self.restricted(rows, self.available[rows] & wanted)
 
+    def undrawn(self) -> "PairedSamples":
+        """All samples, with all they have at every visit."""
+        return self.restricted(torch.arange(len(self)), self.available)
+
 
 class PairedDigits(PairedSamples):
     """Images and sounds with their labels, in memory: channel 0 the image, channel 1 the sound.
@@ -96,6 +103,8 @@ class PairedDigits(PairedSamples):
         ValueError: see `PairedSamples`.
     """
 
+    NAMES = ("image", "sound")
+
     def __init__(self, image: Tensor, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
         super().__init__(available, label, drop, seed)
         self.image = torch.where(available[:, :, None, None], image, torch.zeros(()))
@@ -107,6 +116,43 @@ class PairedDigits(PairedSamples):
     def restricted(self, rows: Tensor, available: Tensor) -> "PairedDigits":
         """The samples of `rows`, with these modalities and no draws."""
         return PairedDigits(self.image[rows], available, self.label[rows])
+
+
+class BySubset(Dataset):
+    """Samples to evaluate: batches as of `PairedSamples`, with each of some subsets of the modalities in turn.
+
+    A batch also has `row`, a long tensor `(B, 2)`: the number of the item, a sample with a subset, and of its subset.
+    Samples that lack a part of a subset have no item for it.
+
+    Args:
+        samples: what is evaluated.
+        subsets: of the two modalities.
+        batch_size: samples a batch, at most.
+    """
+
+    def __init__(
+        self, samples: PairedSamples, subsets: Sequence[tuple[int, ...]] = SUBSETS, batch_size: int = 500
+    ) -> None:
+        self.subset_names = ["+".join(samples.NAMES[channel] for channel in subset) for subset in subsets]
+        self._batches: list[tuple[PairedSamples, np.ndarray, int, int]] = []
+        first = 0
+        for number, subset in enumerate(subsets):
+            own = samples.using(*subset)
+            for start in range(0, len(own), batch_size):
+                self._batches.append((own, np.arange(start, min(start + batch_size, len(own))), number, first))
+            first += len(own)
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One batch."""
+        if index >= len(self):
+            raise IndexError(index)
+        own, rows, number, first = self._batches[index]
+        items = torch.from_numpy(rows + first)
+        return {**own[0, rows], "row": torch.stack([items, torch.full_like(items, number)], dim=1)}
 
 
 class ShuffledBatches(DistributedSampler):

@@ -7,14 +7,16 @@ from medmiss.training.datasets import CachedCases, SeededDataset, ValidationData
 from medmiss.training.distributed import join_process_group, leave_process_group
 from medmiss.training.evaluator import MethodEvaluator
 from medmiss.training.loss_terms import LossTerms
-from medmiss.training.metrics import RegionDice
+from medmiss.training.metrics import ClassAccuracy, RegionDice
 from medmiss.training.progress import EpochLog, TerminalProgress
 from medmiss.training.samplers import EpochSampler, ShardSampler
 from medmiss.training.schedule import WarmupDecay
+from medmiss.training.start import started
 from medmiss.training.trainer import MethodTrainer
 
 __all__ = [
     "CachedCases",
+    "ClassAccuracy",
     "EpochLog",
     "EpochSampler",
     "LossTerms",
@@ -32,4 +34,5 @@ __all__ = [
     "labelled_cases",
     "leave_process_group",
     "partition",
+    "started",
 ]

@@ -12,25 +12,27 @@ from torch import Tensor
 
 from medmiss.methods import Method
 from medmiss.training.average import WeightAverage
-from medmiss.training.metrics import RegionDice
+from medmiss.training.metrics import SubsetMetric
 from medmiss.training.precision import autocast, to_device
 from medmiss.training.progress import is_no_interrupt
 
-KEY_METRIC = "val_mean_dice"
+KEY_METRICS = {"regions": "val_mean_dice", "classes": "val_accuracy"}
+"""The name of what selects the model, by what the logits are."""
 
 
 class MethodEvaluator(SupervisedEvaluator):
-    """Runs a method on validation items and measures `RegionDice`.
+    """Runs a method on validation items and measures them.
 
     Args:
         device: where the network is.
-        val_data_loader: batches of `ValidationDataset`.
+        val_data_loader: batches of `ValidationDataset`, or of others that have a `row`.
         network: the method itself, not the module that training wraps.
-        inferer: `inferer(image, network, present)` returns logits `(B, 3, X, Y, Z)`.
-        metric: what selects the model.
+        inferer: `inferer(image, network, present)` returns logits `(B, 3, X, Y, Z)`, or `(B, classes)`.
+        metric: what selects the model: `RegionDice`, or `ClassAccuracy`.
         average: when given, the averaged weights are evaluated.
         precision: `"float32"`, `"bfloat16"` or `"float16"`.
         val_handlers: ignite handlers.
+        outputs: what the logits are: overlapping `"regions"`, or `"classes"`, of which a sample has one.
     """
 
     def __init__(
@@ -39,10 +41,11 @@ class MethodEvaluator(SupervisedEvaluator):
         val_data_loader: Any,
         network: Method,
         inferer: Inferer,
-        metric: RegionDice,
+        metric: SubsetMetric,
         average: WeightAverage | None = None,
         precision: str = "float32",
         val_handlers: Sequence[Any] = (),
+        outputs: str = "regions",
     ) -> None:
         super().__init__(
             device=device,
@@ -50,11 +53,12 @@ class MethodEvaluator(SupervisedEvaluator):
             network=network,
             inferer=inferer,
             prepare_batch=to_device,
-            key_val_metric={KEY_METRIC: metric},
+            key_val_metric={KEY_METRICS[outputs]: metric},
             val_handlers=val_handlers,
             decollate=False,
         )
         self.logger.addFilter(is_no_interrupt)
+        self.outputs = outputs
         self.average = average
         self.precision = precision
 
@@ -64,11 +68,14 @@ class MethodEvaluator(SupervisedEvaluator):
             super().run(global_epoch)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One batch: `pred` and `label`, boolean `(B, 3, X, Y, Z)`, and `row` `(B, 2)`."""
+        """One batch: `pred` and `label`, boolean `(B, 3, X, Y, Z)` or classes `(B,)`, and `row` `(B, 2)`."""
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking)
         with self.mode(self.network), autocast(self.state.device, self.precision):
             logits = self.inferer(batch["image"], self.network, batch["present"])
-        output = {"pred": logits > 0, "label": batch["label"] > 0, "row": batch["row"]}
+        if self.outputs == "regions":
+            output = {"pred": logits > 0, "label": batch["label"] > 0, "row": batch["row"]}
+        else:
+            output = {"pred": logits.argmax(dim=1), "label": batch["label"], "row": batch["row"]}
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)

@@ -1,4 +1,4 @@
-"""Dice of the three regions during training: per case, by subset, each item once."""
+"""Scores during training: per item, by subset of the modalities, each item once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,21 +12,30 @@ from torch import Tensor
 from medmiss.cases import REGIONS
 
 
-class RegionDice(Metric):
-    """Mean Dice over subsets, regions and cases (a region empty in both counts 1).
+class SubsetMetric(Metric):
+    """A score of every item in every task, as a mean over items, by subset of the modalities.
 
-    Its value is the mean over subsets of each subset's mean, so that a subset which few cases have weighs
-    as much as any. `engine.state.metrics` also gets `dice_ET`, `dice_TC`, `dice_WT` and `dice_<subset>`.
+    Its value is the mean over subsets and tasks of each one's mean over items, so that a subset which few items have
+    weighs as much as any. `engine.state.metrics` also gets `<score>_<task>` (where there are several) and
+    `<score>_<subset>`.
 
     Args:
         subset_names: names of the subsets that `row` numbers.
     """
 
     required_output_keys = ("pred", "label", "row")
+    score = ""
+    """What is measured, as `engine.state.metrics` names it."""
+    tasks: tuple[str, ...] = ()
+    """Names of the K tasks."""
 
     def __init__(self, subset_names: Sequence[str]) -> None:
         self.subset_names = tuple(subset_names)
         super().__init__()
+
+    def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """The scores of a batch, `(B, K)`."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         """Forget what was counted."""
@@ -36,15 +45,14 @@ class RegionDice(Metric):
         """Count a batch.
 
         Args:
-            output: prediction and label, boolean `(B, 3, X, Y, Z)`, and row `(B, 2)`.
+            output: prediction and label as `scores` takes them, and row `(B, 2)`.
         """
         prediction, label, row = output
-        dice = compute_dice(prediction, label, include_background=True, ignore_empty=False)
-        self._rows.append(torch.cat([row.cpu().double(), dice.cpu().double()], dim=1))
+        self._rows.append(torch.cat([row.cpu().double(), self.scores(prediction, label).cpu().double()], dim=1))
 
     def table(self) -> Tensor:
-        """`(subsets, 3)`: mean Dice of each subset and region over cases, all processes together; NaN where none."""
-        rows = torch.cat(self._rows) if self._rows else torch.zeros(0, 2 + len(REGIONS), dtype=torch.float64)
+        """`(subsets, K)`: mean score of each subset and task over items, all processes together; NaN where none."""
+        rows = torch.cat(self._rows) if self._rows else torch.zeros(0, 2 + len(self.tasks), dtype=torch.float64)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rows = evenly_divisible_all_gather(rows.to(_collective_device()), concat=True).cpu()
         once = {int(row[0]): row for row in rows}
@@ -54,17 +62,40 @@ class RegionDice(Metric):
         )
 
     def compute(self) -> float:
-        """Mean over subsets and regions."""
+        """Mean over subsets and tasks."""
         return float(self.table().nanmean())
 
     def completed(self, engine: Any, name: str) -> None:
         """Write the value and its parts to `engine.state.metrics`."""
         table = self.table()
         engine.state.metrics[name] = float(table.nanmean())
-        for region, value in zip(REGIONS, table.nanmean(dim=0).tolist(), strict=True):
-            engine.state.metrics[f"dice_{region}"] = value
+        if len(self.tasks) > 1:
+            for task, value in zip(self.tasks, table.nanmean(dim=0).tolist(), strict=True):
+                engine.state.metrics[f"{self.score}_{task}"] = value
         for subset, value in zip(self.subset_names, table.mean(dim=1).tolist(), strict=True):
-            engine.state.metrics[f"dice_{subset}"] = value
+            engine.state.metrics[f"{self.score}_{subset}"] = value
+
+
+class RegionDice(SubsetMetric):
+    """Mean Dice over subsets, regions and cases (a region empty in both counts 1); see `SubsetMetric`."""
+
+    score = "dice"
+    tasks = REGIONS
+
+    def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """Dice of boolean regions `(B, 3, X, Y, Z)`."""
+        return compute_dice(prediction, label, include_background=True, ignore_empty=False)
+
+
+class ClassAccuracy(SubsetMetric):
+    """Share of items whose class is the right one, by subset; see `SubsetMetric`."""
+
+    score = "accuracy"
+    tasks = ("class",)
+
+    def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """Whether classes `(B,)` agree."""
+        return (prediction == label)[:, None]
 
 
 def _collective_device() -> torch.device:

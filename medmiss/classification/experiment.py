@@ -1,0 +1,91 @@
+"""One training on Audiovision-MNIST, and what it is worth on the test set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medmiss.classification.fitting import Recipe, accuracies
+from medmiss.classification.lenet import LeNets, SmilLeNets
+from medmiss.classification.pairs import PairedDigits, digit_sets
+from medmiss.classification.systems import CONSULTING, SYSTEMS, Setup, readable
+from medmiss.methods import Method
+
+TESTS = {(0,): "image", (1,): "sound", (0, 1): "both"}
+"""What is tested with which modalities."""
+HELD_OUT = 15
+"""Samples of each digit that are not trained on, where a method consults some between steps."""
+
+
+@dataclass(frozen=True)
+class AvMnist:
+    """How all systems are trained on Audiovision-MNIST: frozen on held-out samples, see docs/avmnist.md.
+
+    Args:
+        recipe: of every training.
+        channels: width of the embeddings.
+        hidden: features of the classifier's hidden layer.
+        dropout: of the classifier.
+        sound: the sound's own encoder, see `LeNets`.
+        drop: of what is available, see `PairedSamples`.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    channels: int = 64
+    hidden: int = 64
+    dropout: float = 0.5
+    sound: str = "lenet"
+    drop: str = "uniform_size"
+
+    def setup(self, seed: int) -> Setup:
+        """For `SYSTEMS`."""
+        backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound)
+        return Setup(backbone, SmilLeNets(self.hidden, self.dropout), self.recipe, seed)
+
+
+def train_system(
+    arrays: Mapping[str, np.ndarray],
+    system: str,
+    audio_rate: float = 1.0,
+    image_rate: float = 1.0,
+    seed: int = 0,
+    how: AvMnist | None = None,
+    held_out_per_digit: int | None = None,
+) -> tuple[Method, dict[str, PairedDigits]]:
+    """Train one system once; the network, and the sets of the run.
+
+    Args:
+        arrays: of `medmiss.classification.read_avmnist`.
+        system: one of `SYSTEMS`.
+        audio_rate: see `digit_sets`.
+        image_rate: likewise.
+        seed: of everything that is drawn.
+        how: the recipe; the frozen one when left out.
+        held_out_per_digit: see `digit_sets`; `HELD_OUT` for the systems that consult samples, else none, when left out.
+    """
+    how = how or AvMnist()
+    if held_out_per_digit is None:
+        held_out_per_digit = HELD_OUT if system in CONSULTING else 0
+    sets = digit_sets(arrays, audio_rate, image_rate, held_out_per_digit, how.drop, seed)
+    return SYSTEMS[system](how.setup(seed), sets), sets
+
+
+def measure(system: str, method: Method, sets: Mapping[str, PairedDigits]) -> dict[str, float]:
+    """Shares of right classes: `image`, `sound` and `both` of the test set, `more` of the other MNIST test images.
+
+    `held_out_image` and so on are of the held-out samples, where there are some. What a system is not made for is left
+    out, see `readable`.
+    """
+    subsets = readable(system, sets)
+    names = [TESTS[subset] for subset in subsets]
+    found = dict(zip(names, accuracies(method, sets["test"], subsets), strict=True))
+    if (0,) in subsets:
+        found["more"] = accuracies(method, sets["more"], [(0,)])[0]
+    return found | measure_held_out(system, method, sets)
+
+
+def measure_held_out(system: str, method: Method, sets: Mapping[str, PairedDigits]) -> dict[str, float]:
+    """`held_out_image`, `held_out_sound` and `held_out_both`, which recipes are chosen by."""
+    subsets = readable(system, sets) if len(sets["held_out"]) else []
+    found = accuracies(method, sets["held_out"], subsets) if subsets else []
+    return {f"held_out_{TESTS[subset]}": value for subset, value in zip(subsets, found, strict=True)}

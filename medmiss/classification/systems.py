@@ -1,0 +1,171 @@
+"""The systems of the comparison by name: how each is built and trained on samples of two modalities."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from medmiss.classification.baselines import GAN, AutoEncoder, Full2Miss, Imputed
+from medmiss.classification.fitting import Recipe, batches, evaluator_of, fit, seeded
+from medmiss.classification.pairs import SUBSETS, BySubset, PairedSamples
+from medmiss.methods import (
+    LCKD,
+    MCKD,
+    SMIL,
+    CombinationMining,
+    KMeansPriors,
+    MetaStep,
+    Method,
+    MMANet,
+    ModalityDropout,
+    ShaSpec,
+    TeacherElection,
+)
+
+Sets = Mapping[str, PairedSamples]
+"""What is trained on: `train`, and `held_out` where a method consults samples between steps."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all systems have in common.
+
+    Args:
+        backbone: makes encoders and classifiers of one width, such as `LeNets`.
+        smil_backbone: makes those of SMIL, such as `SmilLeNets`; `None` where SMIL is not asked for.
+        recipe: of every training.
+        seed: of everything that is drawn.
+        meta_interval: iterations between MCKD's meta steps.
+        smil: options of `SMIL`.
+        mmanet: options of `MMANet`.
+    """
+
+    backbone: Any
+    smil_backbone: Any = None
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    meta_interval: int = 10
+    smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30})
+    mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 30.0, "beta": 0.5})
+
+
+def plain(setup: Setup, missing: str = "mean") -> ModalityDropout:
+    """The network without any paper's terms."""
+    return ModalityDropout(setup.backbone, 2, missing, nn.CrossEntropyLoss())
+
+
+def lower(setup: Setup, sets: Sets) -> Method:
+    """The lower bound: the network on the one modality that most samples have."""
+    return trained(setup, lambda: plain(setup, "zero"), sets["train"].using(commoner(sets)))
+
+
+def upper(setup: Setup, sets: Sets) -> Method:
+    """The upper bound: the network on complete samples."""
+    return trained(setup, lambda: plain(setup, "zero"), sets["train"].using(0, 1))
+
+
+def autoencoder(setup: Setup, sets: Sets, make: Callable[[], AutoEncoder] = AutoEncoder) -> Method:
+    """The network on samples that an autoencoder has completed."""
+    imputer = trained(setup, make, sets["train"].using(0, 1))
+    assert isinstance(imputer, AutoEncoder)
+    return trained(setup, lambda: Imputed(imputer, plain(setup)), sets["train"].undrawn())
+
+
+def gan(setup: Setup, sets: Sets) -> Method:
+    """The network on samples that a GAN has completed."""
+    return autoencoder(setup, sets, GAN)
+
+
+def full2miss(setup: Setup, sets: Sets) -> Method:
+    """The network on one modality, taught by one of both."""
+    teacher = upper(setup, sets)
+    return trained(setup, lambda: Full2Miss(setup.backbone, teacher, commoner(sets)), sets["train"])
+
+
+def smil(setup: Setup, sets: Sets) -> Method:
+    """SMIL; whatever some training sample lacks may be missing."""
+    train, missing = sets["train"], may_be_missing(sets)
+    method = seeded(lambda: SMIL(setup.smil_backbone, missing, seed=setup.seed, **setup.smil), setup.seed)
+    complete = DataLoader(BySubset(train, [(0, 1)]), batch_size=None)
+    return fit(method, train, setup.recipe, setup.seed, [KMeansPriors(method, complete, seed=setup.seed)])
+
+
+def shaspec(setup: Setup, sets: Sets) -> Method:
+    """ShaSpec."""
+    return trained(setup, lambda: ShaSpec(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), sets["train"])
+
+
+def lckd(setup: Setup, sets: Sets) -> Method:
+    """LCKD, whose teachers are elected on the held-out samples."""
+    method = seeded(lambda: LCKD(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), setup.seed)
+    evaluator, metric = evaluator_of(method, sets["held_out"], [(0,), (1,)])
+    election = TeacherElection(method, evaluator, metric, tasks=metric.tasks)
+    return fit(method, sets["train"], setup.recipe, setup.seed, [election])
+
+
+def mckd(setup: Setup, sets: Sets) -> Method:
+    """MCKD, whose importance weights are learned on the held-out samples."""
+    method = seeded(lambda: MCKD(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), setup.seed)
+    held_out = batches(sets["held_out"].using(0, 1), setup.recipe, setup.seed)
+    step = MetaStep(method, held_out, setup.meta_interval, weight_decay=1e-2, names=sets["train"].NAMES)
+    return fit(method, sets["train"], setup.recipe, setup.seed, [step])
+
+
+def mmanet(setup: Setup, sets: Sets) -> Method:
+    """MMANet, taught by a network of the complete samples."""
+    task = nn.CrossEntropyLoss()
+    method = seeded(lambda: MMANet(setup.backbone, 2, outputs="classes", task_loss=task, **setup.mmanet), setup.seed)
+    method.attach_teacher(upper(setup, sets))
+    complete = DataLoader(BySubset(sets["train"], [(0, 1)]), batch_size=None)
+    epoch = 1 / setup.recipe.epochs
+    # Published: five epochs of a hundred, a measurement an epoch.
+    mining = CombinationMining(method, complete, warm_up=max(epoch, 0.05), interval=epoch)
+    return fit(method, sets["train"], setup.recipe, setup.seed, [mining])
+
+
+SYSTEMS: dict[str, Callable[[Setup, Sets], Method]] = {
+    "lower": lower,
+    "upper": upper,
+    "autoencoder": autoencoder,
+    "gan": gan,
+    "full2miss": full2miss,
+    "smil": smil,
+    "shaspec": shaspec,
+    "lckd": lckd,
+    "mckd": mckd,
+    "mmanet": mmanet,
+}
+CONSULTING = ("lckd", "mckd")
+"""Systems that consult held-out samples between steps."""
+
+
+def trained(setup: Setup, make: Callable[[], Method], samples: PairedSamples) -> Method:
+    """What `make` makes, trained on the samples."""
+    return fit(seeded(make, setup.seed), samples, setup.recipe, setup.seed)
+
+
+def commoner(sets: Sets) -> int:
+    """The modality that more training samples have; the first of equals."""
+    return int(sets["train"].available.sum(dim=0).argmax())
+
+
+def readable(system: str, sets: Sets) -> list[tuple[int, ...]]:
+    """The subsets of the modalities that a system is made for.
+
+    The lower bound and Full2miss have one modality. SMIL can do without a modality only where training samples lacked
+    it, or it has no priors of it.
+    """
+    if system in ("lower", "full2miss"):
+        return [(commoner(sets),)]
+    if system == "smil":
+        missing = may_be_missing(sets)
+        return [subset for subset in SUBSETS if all(i in subset or i in missing for i in range(2))]
+    return list(SUBSETS)
+
+
+def may_be_missing(sets: Sets) -> list[int]:
+    """The modalities that some training sample lacks; the second where none lacks anything."""
+    available = sets["train"].available
+    return [modality for modality in range(2) if not bool(available[:, modality].all())] or [1]
