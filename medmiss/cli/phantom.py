@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="tissue map (1 CSF, 2 grey, 3 white matter) such as SRI24's (default: a procedural brain)",
     )
+    parser.add_argument("--healthy", action="store_true", help="no tumours: for false positives")
     parser.add_argument(
         "--shape", type=shape, default=FULL_SHAPE, metavar="X,Y,Z", help="voxels (default: BraTS's 240,240,155)"
     )
@@ -67,7 +68,15 @@ def run(args: argparse.Namespace) -> int:
     from medmiss.phantom import write_cases
 
     names = write_cases(
-        args.out, args.cases, args.layout, args.missing, args.tissues, args.seed, args.shape, progress=not args.quiet
+        args.out,
+        args.cases,
+        args.layout,
+        args.missing,
+        args.tissues,
+        args.seed,
+        args.shape,
+        progress=not args.quiet,
+        healthy=args.healthy,
     )
     logger.info("%d cases in %s, %s to %s", len(names), args.out, names[0], names[-1])
     return 0

@@ -67,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile", choices=PROFILES, default="light", help="size and recipe (default: %(default)s, see below)"
     )
     parser.add_argument("--teacher", metavar="B", help="bundle that teaches, for a method that learns from one")
+    parser.add_argument(
+        "--start-from", metavar="B", help="bundle or run whose weights are taken where they fit, instead of random ones"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="samples a step")
     parser.add_argument("--seed", type=int, metavar="S", help="of the weights, the split and every random draw")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N")
@@ -143,6 +146,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         "phantoms": args.phantoms,
         "tissues": _absolute(args.tissues),
         "splits": _absolute(args.splits),
+        "start_from": None if args.start_from is None else str(weights_of(resolve_bundle(args.start_from))),
         "teacher_bundle": None if args.teacher is None else str(resolve_bundle(args.teacher)),
         "epochs": args.epochs,
         "batch_size": args.batch_size,
@@ -164,6 +168,18 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
             raise argparse.ArgumentError(None, f"--set {setting}: expected ID=VALUE")
         overrides[name] = value_of(value)
     return overrides
+
+
+def weights_of(bundle: Path) -> Path:
+    """The file of a bundle's weights.
+
+    Raises:
+        argparse.ArgumentError: when it has none.
+    """
+    weights = bundle / "models" / "model.pt"
+    if not weights.is_file():
+        raise argparse.ArgumentError(None, f"--start-from: {bundle.name} has no weights ({weights}); train it first")
+    return weights
 
 
 def _execute(parser: Any, out: Path) -> int:

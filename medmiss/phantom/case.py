@@ -42,6 +42,7 @@ def make_case(
     index: int,
     shape: tuple[int, int, int] = FULL_SHAPE,
     tissues: Path | str | None = None,
+    healthy: bool = False,
 ) -> PhantomCase:
     """Make the phantom number `index` of the set `seed`: the same arguments give the same patient.
 
@@ -50,6 +51,7 @@ def make_case(
         index: the patient.
         shape: grid at 1 mm; anything smaller than BraTS's 240x240x155 holds a smaller head.
         tissues: a tissue map (1 CSF, 2 GM, 3 WM), such as SRI24's; a procedural brain by default.
+        healthy: no tumour: what looks like one is there alone.
 
     Raises:
         CaseError: when the tissue map is not one.
@@ -62,7 +64,7 @@ def make_case(
     box = _head_box(source, margin=round(14 * scale))
     small = source[box]
     fields = Fields((seed, index), tuple(small.shape), scale)
-    tumours = draw_tumours(small, surface_depth(small > 0, scale), fields)
+    tumours = [] if healthy else draw_tumours(small, surface_depth(small > 0, scale), fields)
     anatomy, midline = warped(small, fields, [(tumour.centre, tumour.radius) for tumour in tumours])
     structures = add_confounders(anatomy, surface_depth(anatomy > 0, scale), midline, fields)
     for tumour in tumours:

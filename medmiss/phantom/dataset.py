@@ -24,6 +24,7 @@ class PhantomRecipe(Case):
         shape: grid, voxels of 1 mm.
         tissues: tissue map, None for the procedural brain.
         kept: the modalities it has.
+        healthy: without a tumour.
     """
 
     seed: int = 0
@@ -31,6 +32,7 @@ class PhantomRecipe(Case):
     shape: tuple[int, int, int] = FULL_SHAPE
     tissues: Path | None = None
     kept: Subset = MODALITIES
+    healthy: bool = False
 
     @property
     def available(self) -> Subset:
@@ -44,8 +46,11 @@ def phantom_recipes(
     tissues: str | Path | None = None,
     shape: tuple[int, int, int] = FULL_SHAPE,
     modalities: str = "all",
+    healthy: float = 0.0,
 ) -> list[Case]:
     """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
+
+    `healthy` is the share of them, spread evenly, that have no tumour.
 
     Raises:
         ValueError: when a modality is unknown.
@@ -62,6 +67,7 @@ def phantom_recipes(
             shape=(shape[0], shape[1], shape[2]),  # a configuration gives a list
             tissues=None if tissues is None else Path(tissues),
             kept=parse_subset(modalities),
+            healthy=int((index + 1) * healthy) > int(index * healthy),
         )
         for index in range(number)
     ]
@@ -74,7 +80,7 @@ class MakePhantomd(Transform):
         """Add `image`, `foreground`, `available`, `label`, `grid`, `name` and `warnings`."""
         item = dict(data)
         recipe: PhantomRecipe = item["case"]
-        made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues)
+        made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues, recipe.healthy)
         item["available"] = torch.tensor(presence(recipe.available))
         item["image"] = torch.from_numpy(made.images)
         item["image"][~item["available"]] = 0

@@ -13,7 +13,7 @@ from medmiss import __version__
 from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_case
 from medmiss.cases.files import write_json
 from medmiss.modalities import MODALITIES
-from medmiss.phantom.case import make_case
+from medmiss.phantom.case import PhantomCase, make_case
 from medmiss.phantom.tissues import FULL_SHAPE
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def write_cases(
     seed: int = 0,
     shape: tuple[int, int, int] = FULL_SHAPE,
     progress: bool = False,
+    healthy: bool = False,
 ) -> list[str]:
     """Write the phantoms 0 to `cases - 1` of the set `seed`: the same arguments give the same bytes.
 
@@ -50,6 +51,7 @@ def write_cases(
         seed: of the set.
         shape: grid, voxels of 1 mm; a smaller one holds a smaller head.
         progress: show a progress bar when standard error is a terminal.
+        healthy: without tumours.
 
     Returns:
         The names of the cases.
@@ -74,6 +76,7 @@ def write_cases(
         "tissues": None if tissues is None else hashlib.sha256(Path(tissues).read_bytes()).hexdigest(),
         "seed": seed,
         "shape": list(shape),
+        "healthy": healthy,
     }
     names = [LAYOUTS[layout].case_name(index + 1) for index in range(cases)]
     skipped = 0
@@ -84,7 +87,12 @@ def write_cases(
             skipped += 1
             continue
         write_json(record, {"status": "started", **recipe})  # what a killed run leaves is known to be ours
-        images, labels, grid = _stored(seed, index, shape, tissues, kept, CONVENTIONS[LAYOUTS[layout].convention])
+        images, labels, grid = _stored(
+            make_case(seed, index, shape, tissues, healthy),
+            np.random.default_rng((seed, index, 2)),
+            kept,
+            CONVENTIONS[LAYOUTS[layout].convention],
+        )
         write_case(Path(out), LAYOUTS[layout], name, images, grid, labels)
         write_json(record, {"status": "done", **recipe})
     if skipped:
@@ -100,24 +108,18 @@ def _kept(seed: int, index: int) -> tuple[str, ...]:
 
 
 def _stored(
-    seed: int,
-    index: int,
-    shape: tuple[int, int, int],
-    tissues: Path | str | None,
-    kept: tuple[str, ...],
-    convention: LabelConvention,
+    made: PhantomCase, rng: np.random.Generator, kept: tuple[str, ...], convention: LabelConvention
 ) -> tuple[dict[str, np.ndarray], np.ndarray, Grid]:
     """Images of the kept modalities (int16, each on a scale of its own, brain at least 1), labels, grid."""
-    made = make_case(seed, index, shape, tissues)
     low, high = np.log(WHITE_LEVELS)
-    levels = np.exp(np.random.default_rng((seed, index, 2)).uniform(low, high, len(MODALITIES)))
+    levels = np.exp(rng.uniform(low, high, len(MODALITIES)))
     images = {}
     for modality, image, level in zip(MODALITIES, made.images, levels, strict=True):
         if modality in kept:
             scaled = np.clip(np.rint(image * level), 1, np.iinfo(np.int16).max)
             images[modality] = np.where(image > 0, scaled, 0).astype(np.int16)
     labels = convention.labels(CONVENTIONS["brats2018"].regions(made.labels))
-    return images, labels, Grid(shape, made.affine)
+    return images, labels, Grid(made.labels.shape, made.affine)
 
 
 def _finished(

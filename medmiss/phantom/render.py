@@ -12,18 +12,18 @@ from torch import Tensor
 
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.anatomy import Structure
-from medmiss.phantom.fields import Fields, blur
+from medmiss.phantom.fields import Fields, apply_along, blur, box_mean
 
 RANGES: dict[Structure, dict[str, tuple[float, float]]] = {
-    Structure.CSF: {"flair": (0.15, 0.75), "t1": (0.3, 0.7), "t2": (1.6, 3.2)},
-    Structure.GREY: {"flair": (0.95, 1.32), "t1": (0.72, 0.96), "t2": (1.08, 1.4)},
+    Structure.CSF: {"flair": (0.1, 0.8), "t1": (0.25, 0.72), "t2": (1.6, 3.6)},
+    Structure.GREY: {"flair": (0.9, 1.45), "t1": (0.66, 0.97), "t2": (1.05, 1.55)},
     Structure.WHITE: {"flair": (1.0, 1.0), "t1": (1.0, 1.0), "t2": (1.0, 1.0)},
     Structure.DURA: {"flair": (0.5, 1.5), "t1": (0.5, 1.1), "t1c": (0.9, 2.4), "t2": (0.5, 1.7)},
     Structure.VESSEL: {"flair": (0.3, 1.4), "t1": (0.45, 1.3), "t1c": (1.1, 3.0), "t2": (0.3, 1.6)},
     Structure.CHOROID: {"flair": (0.7, 1.6), "t1": (0.65, 1.0), "t1c": (0.9, 2.2), "t2": (1.3, 2.4)},
-    Structure.WHITE_LESION: {"flair": (1.2, 1.8), "t1": (0.75, 0.98), "t2": (1.2, 1.8)},
+    Structure.WHITE_LESION: {"flair": (1.15, 2.2), "t1": (0.55, 1.0), "t2": (1.15, 2.4)},
     Structure.REMNANT: {"flair": (0.2, 1.4), "t1": (0.2, 1.3), "t1c": (0.3, 2.0), "t2": (0.2, 1.6)},
-    Structure.OEDEMA: {"flair": (1.3, 2.0), "t1": (0.72, 1.02), "t2": (1.3, 2.1)},
+    Structure.OEDEMA: {"flair": (1.2, 2.1), "t1": (0.68, 1.02), "t2": (1.2, 2.2)},
     Structure.NECROSIS: {"flair": (0.8, 2.3), "t1": (0.55, 1.0), "t2": (1.4, 3.3)},
     Structure.NON_ENHANCING: {"flair": (1.3, 2.2), "t1": (0.65, 1.0), "t2": (1.35, 2.4)},
     Structure.ENHANCING: {"flair": (1.2, 2.0), "t1": (0.78, 1.12), "t1c": (1.25, 2.2), "t2": (1.2, 2.4)},
@@ -52,7 +52,7 @@ def draw_contrast(fields: Fields) -> Tensor:
     for modality in ("flair", "t2"):  # oedema is brighter than cortex, or no expert would see it
         row = contrast[MODALITIES.index(modality)]
         for structure in (Structure.OEDEMA, Structure.NON_ENHANCING, Structure.WHITE_LESION):
-            row[structure] = max(row[structure], row[Structure.GREY] + fields.uniform(0.1, 0.3))
+            row[structure] = max(row[structure], row[Structure.GREY] + fields.uniform(0.05, 0.3))
     return torch.from_numpy(contrast)
 
 
@@ -67,34 +67,78 @@ def render(structures: Tensor, fields: Fields) -> Tensor:
     brain = structures.flatten().nonzero().flatten()
     shared = [fields.smooth(length).flatten()[brain] for length in FIELD_LENGTHS]
     index = structures.flatten()[brain].long()
-    return torch.stack([_image(index, brain, row, shared, fields) for row in contrast])
+    surface = near_surface(structures).flatten()[brain]
+    return torch.stack([_image(index, brain, row, shared, surface, fields) for row in contrast])
 
 
-def _image(index: Tensor, brain: Tensor, contrast: Tensor, shared: list[Tensor], fields: Fields) -> Tensor:
-    """One modality; `index` and `shared` hold the brain's voxels only, `(V,)` each, `brain` their places."""
+def near_surface(structures: Tensor) -> Tensor:
+    """Nearness of the outside, `(X, Y, Z)`: 1 at the surface and beyond, 0 deep inside."""
+    radius = max(1, round(structures.shape[0] / 24))
+    return (2 * box_mean(structures == Structure.OUTSIDE, radius)).clamp(max=1)
+
+
+def _image(
+    index: Tensor, brain: Tensor, contrast: Tensor, shared: list[Tensor], surface: Tensor, fields: Fields
+) -> Tensor:
+    """One modality; `index`, `shared` and `surface` hold the brain's voxels only, `(V,)` each, `brain` their places."""
     rng, scale = fields.rng, fields.scale
 
     def volume(values: Tensor) -> Tensor:
         return torch.zeros(math.prod(fields.shape)).index_copy(0, brain, values).reshape(fields.shape)
 
-    strength = fields.uniform(0.5, 1.5) * np.array([0.05, 0.05, 0.025, 0.025, 0.02])
+    strength = fields.uniform(0.5, 1.8) * np.array([0.06, 0.06, 0.035, 0.025, 0.02])
     gains = rng.normal(0, 1, (len(shared), len(Structure))) * strength[:, None]
-    gains[:, TUMOUR] *= np.array([0.5, 1.0, 2.0, 2.5, 2.0])[:, None]
+    gains[:, TUMOUR] *= np.array([0.5, 1.0, 1.6, 2.5, 2.0])[:, None]
     variation = torch.ones_like(shared[0])
     for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=True):
         variation += gain[index] * field
-    image = volume(contrast[index] * variation.clamp(min=0.2, max=2.5))
+    values = contrast[index] * variation.clamp(min=0.2, max=2.5)
+    if fields.chance(0.5):  # next to air and bone: patches of this modality alone
+        patches = fields.smooth(fields.uniform(8, 25)).flatten()[brain]
+        gain = fields.uniform(-0.4, 1.2) * surface * (patches - fields.uniform(0.0, 1.5)).clamp(min=0, max=1.5)
+        values = values * (1 + gain).clamp(min=0.2)
+    image = volume(values)
     # Partial volume and the scanner's point spread; now and then slices thicker than the grid.
-    sigma = np.full(3, fields.uniform(0.45, 0.9) * scale)
-    if fields.chance(0.3):
-        sigma[rng.integers(3)] = fields.uniform(0.9, 2.2) * scale
-    image = blur(image, tuple(sigma))
-    bias = fields.uniform(0.0, 0.12) * fields.smooth(110) + fields.uniform(0.0, 0.04) * fields.smooth(50)
-    values = (image * bias.exp()).flatten()[brain]
+    image = blur(image, (fields.uniform(0.45, 0.9) * scale,) * 3)
+    if fields.chance(0.35):
+        image = thick_slices(image, int(rng.choice(3, p=(0.15, 0.15, 0.7))), fields.uniform(1.5, 6.0) * scale)
+    if fields.chance(0.15):
+        image = moved(image, fields)
+    bias = fields.uniform(0.0, 0.15) * fields.smooth(110) + fields.uniform(0.0, 0.06) * fields.smooth(50)
+    values = (image * bias.exp()).flatten()[brain].clamp(min=0)
     # Rician: the magnitude of a complex signal with noise on both parts.
     noise = fields.uniform(0.005, 0.06)
     values = torch.hypot(values + noise * fields.white(len(values)), noise * fields.white(len(values)))
     image = volume(values.clamp(min=1e-3) ** fields.uniform(0.85, 1.2))
     if fields.chance(0.3):  # noise after interpolation to the common space is smooth
         image = volume(blur(image, (0.5 * scale,) * 3).flatten()[brain])
+    if fields.chance(0.2):  # a converter cut the brightest voxels off
+        image = image.clamp(max=float(np.quantile(image.flatten()[brain].numpy(), fields.uniform(0.98, 0.999))))
     return image
+
+
+def thick_slices(image: Tensor, axis: int, thickness: float) -> Tensor:
+    """`(X, Y, Z)` as slices of `thickness` voxels along `axis` show it, interpolated back to the grid linearly."""
+    n = image.shape[axis]
+    slices = max(2, round(n / max(1.0, thickness)))
+    centres = (torch.arange(slices) + 0.5) * n / slices - 0.5
+    distance = (torch.arange(n)[None] - centres[:, None]).abs()
+    profile = (thickness / 2 + 0.5 - distance).clamp(min=0, max=1)
+    profile = profile / profile.sum(dim=1, keepdim=True)
+    position = (torch.arange(n).clamp(min=centres[0], max=centres[-1])[:, None] - centres[None]) * slices / n
+    matrix = (1 - position.abs()).clamp(min=0) @ profile
+    return apply_along(image, [matrix if other == axis else None for other in range(3)])
+
+
+def moved(image: Tensor, fields: Fields) -> Tensor:
+    """Ghosts along one axis from a head that moved, and the ringing of a spectrum cut short (Gibbs)."""
+    axis = int(fields.rng.integers(3))
+    n = image.shape[axis]
+    spectrum = torch.fft.rfft(image, dim=axis)
+    lines = torch.arange(spectrum.shape[axis])
+    keep = (lines <= fields.uniform(0.55, 1.0) * spectrum.shape[axis]).float()
+    period, strength = int(fields.rng.integers(2, 6)), fields.uniform(0.0, 0.08)
+    keep = keep * (1 + strength * torch.cos(2 * math.pi * lines / period) * (lines > 2))
+    shape = [1, 1, 1]
+    shape[axis] = len(lines)
+    return torch.fft.irfft(spectrum * keep.reshape(shape), n=n, dim=axis).clamp(min=0)

@@ -44,6 +44,7 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     inputs = {name: config[name] for name in ("dataset_dir", "tissues", "teacher_bundle") if name in config}
     write_json(out / INPUTS, inputs)
     place = {"bundle_root": ".", "splits": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
+    place["start_from"] = None  # the checkpoint holds what came of it
     write_json(out / CONFIGS / "train.json", {**config, **place, **dict.fromkeys(inputs)})
 
 

@@ -33,7 +33,7 @@ class Augmentation(Randomizable, Transform):
         crop_size: voxels, one number or three.
         tumour_probability: of a crop centred, as far as the volume allows, on a tumour voxel: a region is chosen
             among those that exist, then one of its voxels; other crops lie anywhere in the volume.
-        flip_probability: of a flip, for each axis.
+        flip_probability: of a flip, for each axis; one number or three.
         affine_probability: of a rotation together with a scaling.
         rotation: largest angle about each axis, degrees.
         zoom: least and largest enlargement.
@@ -53,7 +53,7 @@ class Augmentation(Randomizable, Transform):
         self,
         crop_size: int | Sequence[int] = 128,
         tumour_probability: float = 0.7,
-        flip_probability: float = 0.5,
+        flip_probability: float | Sequence[float] = 0.5,
         affine_probability: float = 0.3,
         rotation: float = 15.0,
         zoom: tuple[float, float] = (0.8, 1.25),
@@ -69,11 +69,12 @@ class Augmentation(Randomizable, Transform):
             raise ValueError(f"crop_size is {crop_size}: expected voxels, 1 or more")
         if not 0 < zoom[0] <= zoom[1]:
             raise ValueError(f"zoom is {zoom}: expected least and largest enlargement, above 0")
-        probabilities = (tumour_probability, flip_probability, affine_probability, intensity_probability)
+        flips = ensure_tuple_rep(flip_probability, 3)
+        probabilities = (tumour_probability, *flips, affine_probability, intensity_probability)
         if not all(0 <= probability <= 1 for probability in probabilities):
             raise ValueError(f"probabilities are {probabilities}: expected 0 to 1")
         self.tumour_probability = tumour_probability
-        self.flip_probability = flip_probability
+        self.flip_probability = flips
         self.affine_probability = affine_probability
         self.rotation = np.radians(rotation)
         self.zoom = zoom
@@ -100,7 +101,7 @@ class Augmentation(Randomizable, Transform):
         item = dict(data)
         start = self._crop_start(item["label"])
         matrix = self._matrix() if self.R.rand() < self.affine_probability else None
-        flipped = [axis + 1 for axis in range(3) if self.R.rand() < self.flip_probability]
+        flipped = [axis + 1 for axis in range(3) if self.R.rand() < self.flip_probability[axis]]
         turn = None if matrix is None else _Turn(start, self.crop_size, matrix)
         for key in ("image", "label", "foreground"):
             if key not in item:

@@ -49,3 +49,14 @@ def test_the_start_says_what_is_going_to_happen(
     (line,) = [message for message in caplog.messages if message.startswith("run in")]
     assert expected in line
     assert absent not in line
+
+
+def test_starting_from_a_bundle_without_weights_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    empty = tmp_path / "empty"
+    (empty / "configs").mkdir(parents=True)
+    (empty / "configs" / "inference.json").write_text("{}")
+    words = ["train", "--phantoms", "2", "--start-from", str(empty), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "--start-from: empty has no weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -163,3 +163,11 @@ def test_wrong_arguments():
         Augmentation(8, zoom=(1.2, 0.8))
     with pytest.raises(ValueError, match="probabilities"):
         Augmentation(8, flip_probability=1.5)
+
+
+def test_each_axis_may_have_its_own_chance_of_a_flip():
+    label = torch.zeros(3, 8, 8, 8)
+    label[:, 1, 2, 3] = 1
+    data = {"image": torch.zeros(4, 8, 8, 8), "label": label, "available": torch.ones(4, dtype=torch.bool)}
+    augment = Augmentation(8, **{**GEOMETRY_ONLY, "flip_probability": (1.0, 0.0, 0.0), "affine_probability": 0.0})
+    assert augment(data)["label"][0].nonzero().tolist() == [[6, 2, 3]]

@@ -1,0 +1,60 @@
+"""What a scanner does to an image, each effect alone; and heads without a tumour."""
+
+import numpy as np
+import torch
+
+from medmiss.phantom import make_case, phantom_recipes
+from medmiss.phantom.anatomy import Structure
+from medmiss.phantom.fields import Fields
+from medmiss.phantom.render import moved, near_surface, thick_slices
+
+SHAPE = (80, 80, 52)
+
+
+def test_thick_slices_keep_what_does_not_change_along_them_and_blur_what_does():
+    image = torch.rand(9, 8, 1, generator=torch.Generator().manual_seed(0)).expand(9, 8, 30)
+    torch.testing.assert_close(thick_slices(image, 2, 5.0), image)
+    edge = torch.zeros(4, 4, 30)
+    edge[:, :, 15:] = 1
+    blurred = thick_slices(edge, 2, 5.0)
+    profile = blurred[0, 0]
+    assert torch.equal(thick_slices(edge, 0, 3.0), edge)
+    assert (profile.diff() > -1e-5).all()
+    assert 4 <= ((profile > 0.02) & (profile < 0.98)).sum() <= 10
+    torch.testing.assert_close(blurred.mean(), edge.mean(), atol=0.02, rtol=0)
+
+
+def test_motion_and_ringing_keep_the_mean_and_change_the_edges():
+    edge = torch.zeros(24, 24, 24)
+    edge[8:16, 8:16, 8:16] = 1
+    changes = []
+    for seed in range(6):
+        image = moved(edge, Fields((seed,), (24, 24, 24)))
+        assert image.shape == edge.shape
+        assert image.min() >= 0
+        torch.testing.assert_close(image.mean(), edge.mean(), atol=0.05, rtol=0)
+        changes.append(float((image - edge).abs().max()))
+    assert max(changes) > 0.05
+
+
+def test_nearness_of_the_surface_is_high_at_the_border_and_nothing_deep_inside():
+    head = torch.full((48, 48, 48), int(Structure.WHITE), dtype=torch.uint8)
+    head[:6], head[-6:], head[:, :6], head[:, -6:], head[..., :6], head[..., -6:] = 0, 0, 0, 0, 0, 0
+    nearness = near_surface(head)
+    assert nearness[24, 24, 24] == 0
+    assert nearness[6, 24, 24] > 0.5
+    assert 0 <= nearness.min() <= nearness.max() <= 1
+
+
+def test_a_healthy_head_has_no_label_and_all_its_images():
+    case = make_case(5, 1, SHAPE, healthy=True)
+    assert not case.labels.any()
+    assert (case.images > 0).any(axis=(1, 2, 3)).all()
+    assert make_case(5, 1, SHAPE).labels.any()
+
+
+def test_the_healthy_share_is_spread_evenly():
+    flags = np.array([recipe.healthy for recipe in phantom_recipes(100, healthy=0.08)])
+    assert flags.sum() == 8
+    assert np.ptp(np.diff(np.flatnonzero(flags))) <= 1
+    assert not any(recipe.healthy for recipe in phantom_recipes(20))
