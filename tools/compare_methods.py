@@ -26,6 +26,7 @@ from scipy.stats import ttest_rel
 import running
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.evaluation.statistics import SUBSET_NAMES, by_subset, paired_t_test
+from medmiss.inference.records import remember
 
 BASELINE = "brats_dropout"
 BUNDLES = (BASELINE, "brats_shaspec", "brats_lckd", "brats_mckd", "brats_mmanet")
@@ -51,7 +52,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help=SET_HELP)
     args = parser.parse_args()
     out: Path = args.out.resolve()
-    changed = running.remember(out, {name: getattr(args, name) for name in MADE_WITH})
+    changed = remember(out, {name: getattr(args, name) for name in MADE_WITH})
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
     seeds = range(args.seeds)

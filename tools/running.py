@@ -1,17 +1,12 @@
 """Training and measuring by the command line: what the tools that train many networks have in common."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-
-from medmiss.cases.files import write_json
-from medmiss.inference.records import changes
 
 TEST_SEED = 1_000_003
 """Of the phantoms to measure on, far from the seeds of those to train on."""
@@ -26,15 +21,6 @@ def medmiss(*words: object) -> None:
     command = [sys.executable, "-m", "medmiss.cli.main", *map(str, words), "--quiet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-
-def remember(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Keep what all runs in a folder are made with; how that differs from what it holds already, in words."""
-    file = folder / "settings.json"
-    if file.is_file():
-        return changes(json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(settings)))
-    write_json(file, settings)
-    return ""
 
 
 def entries_of_all(folder: Path) -> list[str]:

@@ -39,6 +39,7 @@ from medmiss.cli.train import value_of
 from medmiss.evaluation.run_plots import draw_sensitivity
 from medmiss.evaluation.statistics import by_subset
 from medmiss.inference import BundleError, resolve_bundle
+from medmiss.inference.records import remember
 from medmiss.modalities import SUBSETS, parse_subset, subset_name
 
 MEASURES = ["dice", "dice_postprocessed"]
@@ -95,7 +96,7 @@ def main() -> int:
     # Names and no folders: the settings may be passed on with the results.
     settings = {name: getattr(args, name) for name in MADE_WITH}
     settings = {name: value.resolve().name if isinstance(value, Path) else value for name, value in settings.items()}
-    changed = running.remember(out, settings)
+    changed = remember(out, settings)
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
 

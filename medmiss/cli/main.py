@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "check a challenge submission before it is uploaded",
     "subsets": "measure a bundle on labelled cases with every subset of the modalities",
     "train": "train a bundle on a folder of cases",
+    "classify": "train and test the methods on two-modality classification",
     "phantom": "write synthetic cases",
     "info": "show version, bundles and what each is made of",
     "demo": "the main job on synthetic cases, with scores and a picture",

@@ -109,6 +109,18 @@ def probabilities_path(output: Path, case: str) -> Path:
     return output / f"{case}{PROBABILITIES}.nii.gz"
 
 
+def remember(folder: Path, settings: Record) -> str:
+    """Keep in `settings.json` what all of a folder is made with; how that differs from what it says already, in words.
+
+    Where it differs nothing is written.
+    """
+    file = folder / "settings.json"
+    if file.is_file():
+        return changes(json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(settings)))
+    write_json(file, settings)
+    return ""
+
+
 def changes(before: Record, now: Record) -> str:
     """How two sets of settings differ, in words; empty when they are the same."""
     return "; ".join(

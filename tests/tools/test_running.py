@@ -37,10 +37,3 @@ def test_a_network_is_trained_once_and_an_interrupted_training_goes_on(tmp_path:
         ["train", "--epochs", "3", "--set", "a=1", "--set", "b=2", "--out", str(run)],
         ["train", "--resume", "--out", str(run)],
     ]
-
-
-def test_a_folder_is_for_one_set_of_settings(tmp_path: Path):
-    assert running.remember(tmp_path, {"epochs": 3, "set": ("a=1",)}) == ""
-    assert running.remember(tmp_path, {"epochs": 3, "set": ["a=1"]}) == ""
-    assert running.remember(tmp_path, {"epochs": 5, "set": ["a=1"]}) == "epochs 3, now 5"
-    assert running.remember(tmp_path, {"epochs": 3, "set": ["a=1"]}) == ""

@@ -1,0 +1,84 @@
+"""The papers' experiments on Audiovision-MNIST: systems, rates, what they are tested with, published figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medmiss.classification.runs import Run
+from medmiss.classification.systems import SYSTEMS
+
+RATES = (0.05, 0.1, 0.15, 0.2)
+PUBLISHED: dict[str, tuple[float, float, float, float]] = {
+    "lower": (92.35, 92.35, 92.35, 92.35),
+    "upper": (98.22, 98.22, 98.22, 98.22),
+    "autoencoder": (89.78, 89.33, 89.78, 88.89),
+    "gan": (89.11, 89.78, 88.67, 89.56),
+    "full2miss": (90.00, 91.11, 92.23, 92.67),
+    "smil": (92.89, 93.11, 93.33, 94.44),
+    "shaspec": (93.33, 93.56, 93.78, 94.67),
+    "mckd": (93.56, 94.22, 94.89, 95.11),
+}
+"""Accuracy in % at `RATES` of sounds, tested on images alone (the upper bound on both): Table 2a of MCKD, 2024."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table.
+
+    Args:
+        title: of it.
+        methods: in order.
+        rates: of sounds and images, a row each.
+        test: what the systems are tested with.
+        published: accuracy in % by method and rates, where known.
+    """
+
+    title: str
+    methods: tuple[str, ...]
+    rates: tuple[tuple[float, float], ...]
+    test: str
+    published: dict[tuple[str, tuple[float, float]], float]
+
+    def run(self, method: str, rates: tuple[float, float], seed: int) -> Run:
+        """The training whose result stands in a cell: bounds do not depend on the rate, and are trained once."""
+        if method == "upper":
+            rates = (1.0, 1.0)
+        elif method == "lower":
+            rates = (1.0, RATES[0]) if self.test == "sound" else (RATES[0], 1.0)
+        return Run(method, *rates, seed)
+
+    def tested(self, method: str) -> str:
+        """What a method is tested with: the upper bound always has both."""
+        return "both" if method == "upper" else self.test
+
+    def runs(self, methods: Sequence[str], rates: Sequence[tuple[float, float]], seeds: int) -> list[Run]:
+        """All trainings, seed by seed, so that what is there when one stops compares."""
+        return [self.run(method, each, seed) for seed in range(seeds) for each in rates for method in methods]
+
+
+def _published() -> dict[tuple[str, tuple[float, float]], float]:
+    return {(name, (rate, 1.0)): row[i] for name, row in PUBLISHED.items() for i, rate in enumerate(RATES)}
+
+
+EXPERIMENTS = {
+    "audio-missing": Experiment(
+        "A share of the sounds in training, images alone in testing",
+        tuple(SYSTEMS),
+        tuple((rate, 1.0) for rate in RATES),
+        "image",
+        _published(),
+    ),
+    "image-missing": Experiment(
+        "A share of the images in training, sounds alone in testing",
+        tuple(SYSTEMS),
+        tuple((1.0, rate) for rate in RATES),
+        "sound",
+        {},
+    ),
+    "both-missing": Experiment(
+        "A share of both in training, both in testing (ShaSpec, Fig. 3)",
+        ("smil", "shaspec"),
+        tuple((rate, rate) for rate in (0.15, 0.2, 0.5, 0.7, 1.0)),
+        "both",
+        {},
+    ),
+}

@@ -1,0 +1,140 @@
+"""Many trainings, one process a core, their results kept as they come: what is finished is not done again."""
+
+import csv
+import io
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from medmiss.cases import CaseError, write_atomically
+
+COLUMNS = ("method", "audio_rate", "image_rate", "seed", "test", "accuracy")
+Train = Callable[["Run"], dict[str, float]]
+"""What a process does with a run: train, and measure."""
+
+
+class Run(NamedTuple):
+    """One training.
+
+    Attributes:
+        method: one of `medmiss.classification.systems.SYSTEMS`.
+        audio_rate: share of the training sounds that are available.
+        image_rate: likewise of the images.
+        seed: of everything that is drawn.
+    """
+
+    method: str
+    audio_rate: float
+    image_rate: float
+    seed: int
+
+
+class Results:
+    """The file of results, a line a run and test; accuracies are shares.
+
+    Args:
+        path: of the CSV file, with `COLUMNS`.
+
+    Raises:
+        CaseError: when there is a file of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: dict[Run, dict[str, float]] = {}
+        if path.is_file():
+            self._read()
+
+    def _read(self) -> None:
+        with open(self.path, newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                try:
+                    method, audio, image, seed, test, accuracy = (line[column] for column in COLUMNS)
+                    run = Run(method, float(audio), float(image), int(seed))
+                    self.found.setdefault(run, {})[test] = float(accuracy)
+                except (KeyError, TypeError, ValueError) as error:
+                    expected = f"the columns {', '.join(COLUMNS)}"
+                    raise CaseError("results", "other lines", expected, "give another folder", self.path) from error
+
+    def add(self, run: Run, accuracies: dict[str, float]) -> None:
+        """Keep the results of a run, and write the file anew."""
+        self.found[run] = accuracies
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((*line[:-1], f"{line[-1]:.6f}") for line in self.lines())
+        write_atomically(self.path, text.getvalue().encode())
+
+    def lines(self) -> list[tuple[str, float, float, int, str, float]]:
+        """All lines, as `COLUMNS` says."""
+        return [(*run, test, value) for run, each in self.found.items() for test, value in each.items()]
+
+
+def run_all(
+    results: Results,
+    runs: Iterable[Run],
+    make: Callable[..., Train],
+    arguments: Sequence[object],
+    jobs: int = 1,
+    progress: bool = True,
+) -> list[str]:
+    """Do the runs that have no results yet; a sentence for each that could not be done.
+
+    Args:
+        results: where they are kept.
+        runs: which; the same one twice is done once.
+        make: makes, in each process and once, what does a run. A function of a module, for processes are spawned.
+        arguments: of `make`.
+        jobs: processes at a time, each on one core.
+        progress: show a bar.
+    """
+    left = [run for run in dict.fromkeys(runs) if run not in results.found]
+    failures: list[str] = []
+    with _one_thread(), multiprocessing.get_context("spawn").Pool(jobs, _start, (make, arguments)) as pool:
+        outcomes = pool.imap_unordered(_do, left)
+        for run, outcome in tqdm(outcomes, total=len(left), unit="training", disable=None if progress else True):
+            if isinstance(outcome, str):
+                rates = f"audio {run.audio_rate}, image {run.image_rate}"
+                failures.append(f"{run.method}, {rates}, seed {run.seed}: {outcome}")
+            else:
+                results.add(run, outcome)
+    return failures
+
+
+_train: Train
+"""Of this process."""
+
+
+def _start(make: Callable[..., Train], arguments: Sequence[object]) -> None:
+    global _train
+    torch.set_num_threads(1)
+    _train = make(*arguments)
+
+
+def _do(run: Run) -> tuple[Run, dict[str, float] | str]:
+    try:
+        return run, _train(run)
+    except (ValueError, FloatingPointError) as error:  # such as too few complete samples for SMIL's priors
+        return run, str(error)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are started within it have libraries of one thread."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,105 @@
+"""From the results of many trainings to a table: mean and sd over seeds, and the difference to the lower bound."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from scipy.stats import ttest_rel
+
+from medmiss.classification.experiments import Experiment
+from medmiss.classification.runs import Results
+
+BASELINE = "lower"
+NONE = "-"
+
+
+def table_of(
+    results: Results,
+    experiment: Experiment,
+    methods: Sequence[str],
+    rates: Sequence[tuple[float, float]],
+    seeds: int,
+) -> pd.DataFrame:
+    """A line a method, rates and test, accuracies in %.
+
+    `difference` is the mean over seeds of the accuracy less that of the lower bound of the same seed, with its sd and
+    the two-sided p of a paired t-test. `more` is the accuracy on the MNIST test images that are not in the test set.
+
+    Args:
+        results: of all trainings.
+        experiment: which.
+        methods: the columns.
+        rates: the rows.
+        seeds: those below this number count.
+    """
+
+    def values(method: str, each: tuple[float, float], test: str) -> pd.Series:
+        cells = {seed: results.found.get(experiment.run(method, each, seed), {}) for seed in range(seeds)}
+        return pd.Series({seed: 100 * cell[test] for seed, cell in cells.items() if test in cell}, dtype=float)
+
+    lines = []
+    for each in rates:
+        for method in methods:
+            tests = [experiment.tested(method)] + (["more"] if experiment.test == "image" and method != "upper" else [])
+            for test in tests:
+                own = values(method, each, test)
+                base = values(BASELINE, each, test if test == "more" else experiment.test)
+                published = experiment.published.get((method, each), math.nan) if test != "more" else math.nan
+                line: dict[str, Any] = {"method": method, "audio_rate": each[0], "image_rate": each[1], "test": test}
+                line["seeds"] = len(own)
+                line |= {"mean": own.mean(), "sd": own.std(), "published": published}
+                lines.append(line | _difference(own, base, method))
+    return pd.DataFrame(lines)
+
+
+def _difference(own: pd.Series, base: pd.Series, method: str) -> dict[str, float]:
+    both = pd.concat([own, base], axis=1, join="inner").to_numpy(float)
+    if method == BASELINE or len(both) == 0:
+        return {"difference": math.nan, "sd_difference": math.nan, "p": math.nan}
+    less = both[:, 0] - both[:, 1]
+    differs = len(less) > 1 and less.std() > 0
+    p = float(ttest_rel(both[:, 0], both[:, 1]).pvalue) if differs else math.nan
+    return {"difference": less.mean(), "sd_difference": less.std(ddof=1) if len(less) > 1 else math.nan, "p": p}
+
+
+def markdown(table: pd.DataFrame, experiment: Experiment) -> str:
+    """The table as people read it: accuracies, differences, and the quieter yardstick where there is one."""
+    counts = table["seeds"]
+    seeds = str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    own = table[table["test"] != "more"]
+    lines = [f"## {experiment.title}", ""]
+    lines += [f"Accuracy in %, mean ± sd over {seeds} seeds; published in brackets.", ""]
+    lines += _grid(own, lambda row: _mean(row) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
+    if own["difference"].notna().any():
+        lines += ["", "Less the lower bound of the same seed, in points (p two-sided, paired over seeds):", ""]
+        lines += _grid(own[own["method"] != BASELINE], _less)
+    more = table[table["test"] == "more"]
+    if len(more):
+        lines += ["", "The same networks on the MNIST test images that are not in the test set, images alone:", ""]
+        lines += _grid(more, _mean)
+        lines += ["", "and less the lower bound:", ""]
+        lines += _grid(more[more["method"] != BASELINE], _less)
+    return "\n".join([*lines, ""])
+
+
+def _grid(table: pd.DataFrame, cell: Callable[[Any], str]) -> list[str]:
+    rows: Iterable[Any] = table.itertuples(index=False)
+    methods = list(dict.fromkeys(table["method"]))
+    cells: dict[tuple[float, float], dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault((row.audio_rate, row.image_rate), {})[row.method] = cell(row) if row.seeds else NONE
+    lines = ["| audio | images | " + " | ".join(methods) + " |", "|---" * (2 + len(methods)) + "|"]
+    for (audio, image), own in cells.items():
+        lines.append(f"| {audio:.0%} | {image:.0%} | " + " | ".join(own.get(m, NONE) for m in methods) + " |")
+    return lines
+
+
+def _mean(row: Any) -> str:
+    return f"{row.mean:.2f}" + ("" if math.isnan(row.sd) else f" ± {row.sd:.2f}")
+
+
+def _less(row: Any) -> str:
+    if math.isnan(row.difference):
+        return NONE
+    return f"{row.difference:+.2f}" + ("" if math.isnan(row.p) else f" (p {row.p:.2g})")

@@ -1,0 +1,187 @@
+"""`medmiss classify`: the papers' classification experiments, many small trainings, with a table at the end."""
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medmiss.cli.phantom import positive
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medmiss.classification.runs import Run, Train
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "train and test the methods on two-modality classification"
+
+EXAMPLES = """\
+avmnist: digits written and spoken (Audiovision-MNIST). Every method is trained on a share of the sounds or
+images, once a seed, and tested on 450 digits. DATA is a file of tools/prepare_avmnist.py, or a folder with the
+downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
+  results.csv          a line a training and test: method, audio_rate, image_rate, seed, test, accuracy
+  table.csv, table.md  mean and sd over seeds, the published figure, the difference to the lower bound
+What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
+
+experiments:
+  audio-missing   all images, 5 to 20 % of the sounds; tested on images alone (the papers' table)
+  image-missing   all sounds, 5 to 20 % of the images; tested on sounds alone
+  both-missing    15 to 100 % of both, SMIL and ShaSpec; tested on both (ShaSpec, Fig. 3)
+
+examples:
+  medmiss classify avmnist --data downloads --out results
+  medmiss classify avmnist --data downloads --out results --method lower shaspec --audio-rate 0.05 0.2 --seeds 3
+  medmiss classify avmnist --data downloads --out results --experiment image-missing --jobs 8
+
+Exit status: 0 done, 1 some training failed, 2 wrong usage. Research use only."""
+
+METHODS = ("lower", "upper", "autoencoder", "gan", "full2miss", "smil", "shaspec", "lckd", "mckd", "mmanet")
+EXPERIMENTS = ("audio-missing", "image-missing", "both-missing")
+VARIANTS = ("full", "smil")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("task", choices=tuple(TASKS), help="the data set")
+    parser.add_argument("--data", type=Path, required=True, help="prepared file, or folder of downloads")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results and tables")
+    parser.add_argument(
+        "--method", nargs="+", choices=("all", *METHODS), default=["all"], metavar="M", help=", ".join(METHODS)
+    )
+    parser.add_argument("--seeds", type=positive, default=20, metavar="N", help="trainings each (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=positive, default=None, metavar="N", help="at a time, one core each (default: all cores)"
+    )
+    digits = parser.add_argument_group("avmnist")
+    digits.add_argument("--experiment", choices=EXPERIMENTS, default=EXPERIMENTS[0], help="default: %(default)s")
+    digits.add_argument(
+        "--audio-rate", nargs="+", type=rate, metavar="R", help="shares of the sounds (default: the experiment's)"
+    )
+    digits.add_argument("--image-rate", nargs="+", type=rate, metavar="R", help="shares of the images (likewise)")
+    digits.add_argument(
+        "--variant", choices=VARIANTS, default=VARIANTS[0], help="MFCC, of a folder of downloads (default: %(default)s)"
+    )
+    digits.add_argument("--epochs", type=positive, default=None, help="of each training (default: the recipe's)")
+
+
+def rate(text: str) -> float:
+    """A share in (0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0 and at most 1, not {text!r}")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and test, and return the exit status."""
+    if not args.data.exists():
+        raise argparse.ArgumentError(None, f"--data: no such file or folder: {args.data}")
+    return TASKS[args.task](args)
+
+
+def classify_digits(args: argparse.Namespace) -> int:
+    """Audiovision-MNIST.
+
+    Raises:
+        argparse.ArgumentError: when OUT holds results of other data or another recipe.
+        CaseError: when the data are not as distributed.
+    """
+    from dataclasses import asdict, replace
+
+    from medmiss.cases import write_atomically
+    from medmiss.classification.experiment import AvMnist
+    from medmiss.classification.experiments import EXPERIMENTS as TABLES
+    from medmiss.classification.runs import Results, run_all
+    from medmiss.classification.tables import markdown, table_of
+    from medmiss.inference.records import remember
+
+    experiment = TABLES[args.experiment]
+    rates = list(rates_of(args.audio_rate, args.image_rate, experiment.rates))
+    methods = list(experiment.methods) if "all" in args.method else [m for m in METHODS if m in args.method]
+    how = AvMnist()
+    if args.epochs is not None:
+        how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
+    file = prepared(args.data, args.out, args.variant)
+    settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how)}
+    changed = remember(args.out, settings)
+    if changed:
+        raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
+    results = Results(args.out / "results.csv")
+    runs = experiment.runs(methods, rates, args.seeds)
+    failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
+    for failure in failures:
+        logger.error("%s", failure)
+    table = table_of(results, experiment, methods, rates, args.seeds)
+    stem = "table" if args.experiment == EXPERIMENTS[0] else f"table-{args.experiment}"
+    write_atomically(args.out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
+    text = markdown(table, experiment)
+    write_atomically(args.out / f"{stem}.md", text.encode())
+    print(text)
+    return 1 if failures else 0
+
+
+TASKS: dict[str, Callable[[argparse.Namespace], int]] = {"avmnist": classify_digits}
+"""What runs each data set."""
+
+
+def digits_trainer(file: Path, how: Any) -> "Train":
+    """What a process does with a run on the data of `file`."""
+    from medmiss.classification import read_avmnist
+    from medmiss.classification.experiment import measure, train_system
+
+    arrays: Mapping[str, np.ndarray] = read_avmnist(file)
+
+    def train(run: "Run") -> dict[str, float]:
+        method, sets = train_system(arrays, run.method, run.audio_rate, run.image_rate, run.seed, how)
+        return measure(run.method, method, sets)
+
+    return train
+
+
+def rates_of(
+    audio: Sequence[float] | None, image: Sequence[float] | None, default: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Pairs of rates: the experiment's, or all of those asked for; what is not asked for is complete."""
+    if audio is None and image is None:
+        return list(default)
+    return [(one, other) for one in audio or [1.0] for other in image or [1.0]]
+
+
+def prepared(data: Path, out: Path, variant: str) -> Path:
+    """The prepared file: DATA itself, or one below OUT made of the downloads in DATA."""
+    if data.is_file():
+        return data
+    from medmiss.cases import CaseError
+    from medmiss.classification import build_avmnist, write_avmnist
+
+    file = out / f"avmnist-{variant}.npz"
+    if not file.is_file():
+        images = sorted(data.rglob("train-images-idx3-ubyte*"))
+        sounds = sorted(data.rglob("*.tar*")) or ([data] if any(data.rglob("*.wav")) else [])
+        if not images or not sounds:
+            found = "no MNIST" if not images else "no recordings"
+            expected = "MNIST's idx files, and FSDD as an archive or wavs"
+            raise CaseError("avMNIST", found, expected, "give the folder of the downloads, or a prepared file", data)
+        logger.info("preparing %s", file)
+        write_avmnist(file, build_avmnist(images[0].parent, sounds[0], variant))
+    return file
+
+
+def fingerprint(file: Path) -> str:
+    """Of the content."""
+    from hashlib import sha256
+
+    return sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
