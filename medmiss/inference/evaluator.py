@@ -17,7 +17,8 @@ from medmiss.cases.files import write_json
 from medmiss.inference.failures import one_sentence, without_folders
 from medmiss.inference.predictor import CasePredictor, Prediction
 from medmiss.inference.records import Record, Records, mask_path, probabilities_path
-from medmiss.inference.report import Files, run_facts, settings_of
+from medmiss.inference.report import Files, metadata_of, run_facts, settings_of
+from medmiss.inference.trust import trust_in
 from medmiss.modalities import parse_subset, subset_name
 from medmiss.postprocessing import ET_RULE_FIRED
 
@@ -102,7 +103,9 @@ class PredictionEvaluator(Evaluator):
         self.report = None if report is None else _of_part(Path(report), getattr(val_data_loader, "part", (1, 1)))
         self.progress = progress
         self.facts = run_facts(bundle, weights, predictor.device)
+        self.metadata = metadata_of(bundle)
         self.cases: list[Record] = []
+        self._told: set[str] = set()
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Predict all cases.
@@ -174,16 +177,21 @@ class PredictionEvaluator(Evaluator):
                 )
 
         start = time.perf_counter()
+        used_name = subset_name(used.available)
+        trust = trust_in(self.metadata, used_name)
+        if trust is not None and trust not in self._told:  # once a run is enough
+            self._told.add(trust)
+            logger.info("%s", trust)
         entry: Record = {
             "case": name,
             "status": "started",
             "modalities_available": list(case.available),
             "modalities_used": list(used.available),
+            "trust": trust,
             "settings": settings,
             "outputs": files,
         }
         self.records.start(name, entry)
-        used_name = subset_name(used.available)
         logger.info("%s: predicting from %s on %s", name, used_name, self.facts["device"])
         prediction = self.predictor(used, self.probabilities)
         labels = convention.labels(prediction.regions)

@@ -42,6 +42,12 @@ def _joined(names: Iterable[str]) -> str:
     return " + ".join(names)
 
 
+def metadata_of(bundle: Files) -> dict[str, Any]:
+    """A bundle's metadata; empty for several bundles together, of which nothing was measured."""
+    roots = [Path(root) for root in _listed(bundle)]
+    return json.loads((roots[0] / METADATA).read_text(encoding="utf-8")) if len(roots) == 1 else {}
+
+
 def settings_of(predictor: Any, used: Sequence[str], labels: str, sha256: str) -> dict[str, Any]:
     """All that decides what a mask looks like, the device's rounding aside; plain JSON values.
 

@@ -244,3 +244,17 @@ def test_an_unknown_convention_is_refused(predict: Callable):
     with pytest.raises(RuntimeError) as error:
         predict(labels="brats1999")
     assert "brats1999" in str(error.value.__cause__)
+
+
+def test_what_was_measured_for_the_modalities_is_told_once_a_run(
+    predict: Callable, tiny_bundle: Path, write_case: WriteCase, cases: Path, caplog: pytest.LogCaptureFixture
+):
+    write_case(cases, "C", ["flair", "t2"], seed=2)
+    file = tiny_bundle / "configs" / "metadata.json"
+    table = {"mean Dice": {"FLAIR+T2": {"ET": 0.2, "WT": 0.9}}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eval_metrics": table}))
+    caplog.set_level(logging.INFO)
+    report = predict()
+    sentence = "from FLAIR+T2, expect ET 0.20 (a guess), WT 0.90 (mean Dice)"
+    assert caplog.messages.count(sentence) == 1
+    assert [case["trust"] for case in report["cases"]] == [None, sentence, sentence]

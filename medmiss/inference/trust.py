@@ -1,0 +1,25 @@
+"""How far a mask can be trusted for the modalities at hand: what the bundle's own table of measured Dice says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+GUESS, ROUGH = 0.4, 0.7
+"""Mean Dice below which a region is a guess, and below which it is rough."""
+
+
+def trust_in(metadata: Mapping[str, Any], subset: str) -> str | None:
+    """One sentence on each region's measured Dice from these modalities; None where nothing was measured.
+
+    Args:
+        metadata: of the bundle; a table in its `eval_metrics` gives, by subset and region, the mean Dice.
+        subset: as `medmiss.modalities.subset_name` writes it.
+    """
+    for measure, table in metadata.get("eval_metrics", {}).items():
+        if isinstance(table, Mapping) and subset in table:
+            words = [f"{region} {dice:.2f}{_in_words(dice)}" for region, dice in table[subset].items()]
+            return f"from {subset}, expect {', '.join(words)} ({measure})"
+    return None
+
+
+def _in_words(dice: float) -> str:
+    return " (a guess)" if dice < GUESS else " (rough)" if dice < ROUGH else ""
