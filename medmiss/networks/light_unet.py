@@ -7,7 +7,6 @@ that starts at full resolution, with the sub-voxel detail kept in the channels.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from monai.networks.blocks import Convolution, SubpixelUpsample
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
 NORM = ("instance", {"affine": True})
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class LightEncoder(nn.Module):
@@ -120,12 +118,12 @@ class LightUNet:
 
     def shared_encoder(self) -> LightEncoder:
         """An encoder that serves all modalities; its levels feed the decoder's skips."""
-        return _channels_last(LightEncoder(self.channels))
+        return LightEncoder(self.channels)
 
     def specific_encoder(self, modality: int) -> LightEncoder:
         """A narrower encoder of one modality, ending in the same number of channels; alike for all modalities."""
         narrow = [max(4, int(width * self.specific_share)) for width in self.channels]
-        return _channels_last(LightEncoder(narrow, self.bottleneck_channels))
+        return LightEncoder(narrow, self.bottleneck_channels)
 
     def fusion(self) -> nn.Module:
         """ShaSpec's projection `f_proj`: 2C -> C, linear."""
@@ -133,12 +131,7 @@ class LightUNet:
 
     def decoder(self, modalities: int) -> LightDecoder:
         """The decoder of N embeddings."""
-        return _channels_last(LightDecoder(modalities, self.channels, self.out_channels))
-
-
-def _channels_last(module: Network) -> Network:
-    """Store the kernels channels last, the format that the shipped weights were trained and measured in."""
-    return module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return LightDecoder(modalities, self.channels, self.out_channels)
 
 
 def _block(in_channels: int, out_channels: int, strides: int = 1) -> Convolution:
