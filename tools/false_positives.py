@@ -1,0 +1,75 @@
+"""What a bundle marks where there is no tumour: volumes of ET, TC and WT in ml.
+
+    python tools/false_positives.py --out DIR [--bundle B] [--cases FOLDER ...] [--sri24 DIR] [--phantoms N]
+
+Predicts from all modalities that a case has: the cases of each FOLDER (such as patients with multiple sclerosis),
+the SRI24 atlas's own head (T1 `spgr`, T2 `late`, and the proton-density image `erly` in the place of FLAIR, cut to its
+tissue map), and N healthy phantoms. Writes DIR/false_positives.csv (group, case, modalities, et_ml, tc_ml, wt_ml) and
+prints it with the median of each group. What is predicted already is not predicted again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import running
+from medmiss.cases import LAYOUTS, Grid, ImageSource, read_volume, write_atomically, write_case
+
+SRI24 = {"flair": "erly", "t1": "spgr", "t2": "late"}
+"""Which of the atlas's images stands for which modality."""
+REGIONS = {"ET": "et_ml", "TC": "tc_ml", "WT": "wt_ml"}
+
+
+def main() -> int:
+    """Predict, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for cases, masks and the table")
+    parser.add_argument("--bundle", default="brats_shaspec", help="name or folder (default: %(default)s)")
+    parser.add_argument("--cases", type=Path, nargs="*", default=[], help="folders of cases without a tumour")
+    parser.add_argument("--sri24", type=Path, help="folder of the atlas, as NIfTI files")
+    parser.add_argument("--phantoms", type=int, default=0, help="healthy phantoms (default: none)")
+    parser.add_argument("--shape", default="240,240,155", help="voxels of a phantom (default: %(default)s)")
+    args = parser.parse_args()
+    groups = {folder.resolve().name: folder for folder in args.cases}
+    if args.sri24 is not None:
+        groups["sri24"] = atlas_case(args.sri24, args.out / "cases" / "sri24")
+    if args.phantoms:
+        groups["phantoms"] = args.out / "cases" / "phantoms"
+        words = ("--cases", args.phantoms, "--healthy", "--seed", running.TEST_SEED, "--shape", args.shape)
+        running.medmiss("phantom", groups["phantoms"], *words)
+    if not groups:
+        parser.error("nothing to predict: give --cases, --sri24 or --phantoms")
+    table = pd.concat([volumes(name, folder, args.bundle, args.out) for name, folder in groups.items()])
+    write_atomically(args.out / "false_positives.csv", table.to_csv(index=False).encode())
+    print(table.to_string(index=False))
+    print("\nmedian\n" + table.groupby("group", sort=False)[list(REGIONS.values())].median().to_string())
+    return 0
+
+
+def atlas_case(atlas: Path, folder: Path) -> Path:
+    """The atlas's head as a case in `folder`."""
+    tissues = read_volume(ImageSource(atlas / "tissues.nii.gz"), "sri24")
+    images = {}
+    for modality, name in SRI24.items():
+        image = read_volume(ImageSource(atlas / f"{name}.nii.gz"), "sri24").array
+        images[modality] = image * (tissues.array > 0)
+    write_case(folder, LAYOUTS["plain"], "sri24", images, Grid(tissues.array.shape, tissues.affine), None)
+    return folder
+
+
+def volumes(group: str, cases: Path, bundle: str, out: Path) -> pd.DataFrame:
+    """Predict a folder of cases; a line a case."""
+    masks = out / "masks" / group
+    running.medmiss("predict", cases, masks, "--bundle", bundle, "--report", masks / "run.json")
+    rows = []
+    for case in json.loads((masks / "run.json").read_text())["cases"]:
+        words = {"group": group, "case": case["case"], "modalities": "+".join(case["modalities_used"])}
+        rows.append({**words, **{name: case["volumes_ml"][region] for region, name in REGIONS.items()}})
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
