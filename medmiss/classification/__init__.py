@@ -1,22 +1,34 @@
 """Two-modality classification with the methods of the segmentation: Audiovision-MNIST."""
 
 from medmiss.classification.avmnist import VARIANTS, build_avmnist, read_avmnist, write_avmnist
-from medmiss.classification.lenet import LeNets
+from medmiss.classification.experiment import AvMnist
+from medmiss.classification.fitting import Recipe
+from medmiss.classification.lenet import LeNets, SmilLeNets
 from medmiss.classification.mfcc import mfcc
 from medmiss.classification.openi import Report, read_reports
-from medmiss.classification.pairs import PairedDigits, PairedSamples, ShuffledBatches, digit_sets
+from medmiss.classification.pairs import BySubset, PairedDigits, PairedSamples, ShuffledBatches, digit_sets
+from medmiss.classification.predict import Predictions
+from medmiss.classification.systems import between_steps, network_of, readable
 
 __all__ = [
     "VARIANTS",
+    "AvMnist",
+    "BySubset",
     "LeNets",
     "PairedDigits",
     "PairedSamples",
+    "Predictions",
+    "Recipe",
     "Report",
     "ShuffledBatches",
+    "SmilLeNets",
+    "between_steps",
     "build_avmnist",
     "digit_sets",
     "mfcc",
+    "network_of",
     "read_avmnist",
     "read_reports",
+    "readable",
     "write_avmnist",
 ]

@@ -1,6 +1,6 @@
 """The systems of the comparison by name: how each is built and trained on samples of two modalities."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,45 +84,62 @@ def full2miss(setup: Setup, sets: Sets) -> Method:
     return trained(setup, lambda: Full2Miss(setup.backbone, teacher, commoner(sets)), sets["train"])
 
 
-def smil(setup: Setup, sets: Sets) -> Method:
-    """SMIL; whatever some training sample lacks may be missing."""
-    train, missing = sets["train"], may_be_missing(sets)
-    method = seeded(lambda: SMIL(setup.smil_backbone, missing, seed=setup.seed, **setup.smil), setup.seed)
-    complete = DataLoader(BySubset(train, [(0, 1)]), batch_size=None)
-    return fit(method, train, setup.recipe, setup.seed, [KMeansPriors(method, complete, seed=setup.seed)])
+def network_of(method: str, setup: Setup, missing: Sequence[int] = (1,)) -> Method:
+    """The untrained network of a method.
+
+    Args:
+        method: `"smil"`, `"shaspec"`, `"lckd"`, `"mckd"`, `"mmanet"`, or `"dropout"`, the network without their terms.
+        setup: what all have in common.
+        missing: what may be missing, which SMIL has to know.
+
+    Raises:
+        ValueError: when there is no such method.
+    """
+    task, backbone = nn.CrossEntropyLoss(), setup.backbone
+    makers: dict[str, Callable[[], Method]] = {
+        "dropout": lambda: plain(setup),
+        "smil": lambda: SMIL(setup.smil_backbone, missing, seed=setup.seed, task_loss=task, **setup.smil),
+        "shaspec": lambda: ShaSpec(backbone, 2, task_loss=task),
+        "lckd": lambda: LCKD(backbone, 2, task_loss=task),
+        "mckd": lambda: MCKD(backbone, 2, task_loss=task),
+        "mmanet": lambda: MMANet(backbone, 2, outputs="classes", task_loss=task, **setup.mmanet),
+    }
+    if method not in makers:
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(makers)}")
+    return seeded(makers[method], setup.seed)
 
 
-def shaspec(setup: Setup, sets: Sets) -> Method:
-    """ShaSpec."""
-    return trained(setup, lambda: ShaSpec(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), sets["train"])
+def between_steps(method: Method, sets: Sets, setup: Setup) -> list[Any]:
+    """What a method does between steps, as handlers; MMANet is given its teacher, trained here.
 
-
-def lckd(setup: Setup, sets: Sets) -> Method:
-    """LCKD, whose teachers are elected on the held-out samples."""
-    method = seeded(lambda: LCKD(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), setup.seed)
-    evaluator, metric = evaluator_of(method, sets["held_out"], [(0,), (1,)])
-    election = TeacherElection(method, evaluator, metric, tasks=metric.tasks)
-    return fit(method, sets["train"], setup.recipe, setup.seed, [election])
-
-
-def mckd(setup: Setup, sets: Sets) -> Method:
-    """MCKD, whose importance weights are learned on the held-out samples."""
-    method = seeded(lambda: MCKD(setup.backbone, 2, task_loss=nn.CrossEntropyLoss()), setup.seed)
-    held_out = batches(sets["held_out"].using(0, 1), setup.recipe, setup.seed)
-    step = MetaStep(method, held_out, setup.meta_interval, weight_decay=1e-2, names=sets["train"].NAMES)
-    return fit(method, sets["train"], setup.recipe, setup.seed, [step])
-
-
-def mmanet(setup: Setup, sets: Sets) -> Method:
-    """MMANet, taught by a network of the complete samples."""
-    task = nn.CrossEntropyLoss()
-    method = seeded(lambda: MMANet(setup.backbone, 2, outputs="classes", task_loss=task, **setup.mmanet), setup.seed)
-    method.attach_teacher(upper(setup, sets))
+    SMIL's priors are of the complete training samples, as is what MMANet mines; LCKD elects its teachers and MCKD
+    learns its weights on the held-out samples.
+    """
     complete = DataLoader(BySubset(sets["train"], [(0, 1)]), batch_size=None)
-    epoch = 1 / setup.recipe.epochs
-    # Published: five epochs of a hundred, a measurement an epoch.
-    mining = CombinationMining(method, complete, warm_up=max(epoch, 0.05), interval=epoch)
-    return fit(method, sets["train"], setup.recipe, setup.seed, [mining])
+    if isinstance(method, SMIL):
+        return [KMeansPriors(method, complete, seed=setup.seed)]
+    if isinstance(method, LCKD):
+        evaluator, metric = evaluator_of(method, sets["held_out"], [(0,), (1,)])
+        return [TeacherElection(method, evaluator, metric, tasks=metric.tasks)]
+    if isinstance(method, MCKD):
+        held_out = batches(sets["held_out"].using(0, 1), setup.recipe, setup.seed)
+        return [MetaStep(method, held_out, setup.meta_interval, weight_decay=1e-2, names=sets["train"].NAMES)]
+    if isinstance(method, MMANet):
+        method.attach_teacher(upper(setup, sets))
+        epoch = 1 / setup.recipe.epochs
+        # Published: five epochs of a hundred, a measurement an epoch.
+        return [CombinationMining(method, complete, warm_up=max(epoch, 0.05), interval=epoch)]
+    return []
+
+
+def of_method(name: str) -> Callable[[Setup, Sets], Method]:
+    """The system that is a method."""
+
+    def train(setup: Setup, sets: Sets) -> Method:
+        method = network_of(name, setup, may_be_missing(sets))
+        return fit(method, sets["train"], setup.recipe, setup.seed, between_steps(method, sets, setup))
+
+    return train
 
 
 SYSTEMS: dict[str, Callable[[Setup, Sets], Method]] = {
@@ -131,11 +148,7 @@ SYSTEMS: dict[str, Callable[[Setup, Sets], Method]] = {
     "autoencoder": autoencoder,
     "gan": gan,
     "full2miss": full2miss,
-    "smil": smil,
-    "shaspec": shaspec,
-    "lckd": lckd,
-    "mckd": mckd,
-    "mmanet": mmanet,
+    **{name: of_method(name) for name in ("smil", "shaspec", "lckd", "mckd", "mmanet")},
 }
 CONSULTING = ("lckd", "mckd")
 """Systems that consult held-out samples between steps."""

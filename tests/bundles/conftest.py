@@ -1,4 +1,4 @@
-"""Every bundle, phantoms small enough to train on in a test, and the settings that go with them."""
+"""Every bundle that segments, phantoms small enough to train on in a test, and the settings that go with them."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from medmiss.modalities import MODALITIES
 from medmiss.phantom import make_case
 
 ROOT = Path(__file__).parents[2]
-BUNDLES = {folder.name: folder for folder in sorted((ROOT / "bundles").iterdir()) if (folder / "configs").is_dir()}
+BUNDLES = {folder.name: folder for folder in sorted((ROOT / "bundles").glob("brats_*"))}
+"""Those that segment; the others have tests of their own."""
 SHAPE = (48, 48, 32)
 TINY = {
     "device::name": "cpu",

@@ -76,3 +76,17 @@ def test_parameters_of_shaspec():
     # 128 * 64 + 64 and 64 * 10 + 10; the two domains 64 * 2 + 2.
     method = ShaSpec(LeNets(), 2, task_loss=nn.CrossEntropyLoss())
     assert sum(p.numel() for p in method.parameters()) == 3 * 11694 + 8192 + 8256 + 650 + 130
+
+
+def test_the_network_of_sounds_does_not_look_at_the_padding():
+    torch.manual_seed(0)
+    encoder = LeNets(16, 16, sound="smil").specific_encoder(1).eval()
+    sounds = torch.zeros(3, 1, 28, 28)
+    sounds[:, :, :20, :20] = torch.rand(3, 1, 20, 20)
+    spoilt = sounds.clone()
+    spoilt[:, :, 20:], spoilt[:, :, :, 20:] = 7, 7
+    assert torch.equal(encoder(sounds)[0], encoder(spoilt)[0])
+    sounds[:, :, 10, 10] += 1
+    assert not torch.equal(encoder(sounds)[0], encoder(spoilt)[0])
+    with pytest.raises(ValueError, match="sound is 'loud'"):
+        LeNets(sound="loud")

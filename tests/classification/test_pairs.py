@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from medmiss.classification import PairedDigits, ShuffledBatches, build_avmnist, digit_sets
+from medmiss.classification import BySubset, PairedDigits, ShuffledBatches, build_avmnist, digit_sets
 from medmiss.classification.pairs import spread
 
 
@@ -133,3 +133,22 @@ def _sums(sets, arrays):
 def test_options_out_of_range_are_refused(arrays, options):
     with pytest.raises(ValueError, match=r"rate is|nothing is left"):
         digit_sets(arrays, **options)
+
+
+def test_samples_are_evaluated_with_each_subset_that_they_have():
+    items = BySubset(make(), [(0,), (1,), (0, 1)], batch_size=3)
+    assert items.subset_names == ["image", "sound", "image+sound"]
+    batches = [items[index] for index in range(len(items))]
+    assert [len(batch["label"]) for batch in batches] == [3, 3, 2, 3, 3, 2, 3, 1]
+    rows = torch.cat([batch["row"] for batch in batches])
+    assert rows[:, 0].tolist() == list(range(20))
+    assert rows[:, 1].tolist() == [0] * 8 + [1] * 8 + [2] * 4
+    assert torch.cat([batch["label"] for batch in batches])[:8].tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
+    for batch in batches:
+        wanted = torch.tensor([[True, False], [False, True], [True, True]])[batch["row"][:, 1]]
+        assert (batch["present"] == wanted).all()
+
+
+def test_undrawn_samples_use_all_they_have():
+    pairs = make("uniform_size").undrawn()
+    assert (pairs[3, np.arange(12)]["present"] == make().available).all()

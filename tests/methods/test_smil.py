@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from torch import Tensor, nn
 
+from medmiss.classification import SmilLeNets
 from medmiss.methods import SMIL, KMeansPriors
 from medmiss.methods.smil import cluster_centres, divergence_from_unit
 from medmiss.training import LossTerms, MethodTrainer
@@ -501,31 +502,8 @@ def test_steps_on_the_sum_learn_both_kinds_of_sample(image, available, label):
     assert torch.equal(method.eval()(image, available).argmax(dim=1), label)
 
 
-class LeNets:
-    """SMIL's own networks for avMNIST, without the dropout: 160 features of the image, 320 of the 20 x 20 sound."""
-
-    feature_channels = (160, 320)
-    hidden_channels = (64,)
-
-    class Listed(nn.Sequential):
-        def forward(self, x: Tensor) -> list[Tensor]:
-            return [super().forward(x)]
-
-    def specific_encoder(self, modality: int) -> nn.Module:
-        if modality == 0:
-            widths: list[nn.Module] = [nn.Conv2d(1, 5, 5), nn.MaxPool2d(2), nn.ReLU()]
-            return self.Listed(*widths, nn.Conv2d(5, 10, 5), nn.MaxPool2d(2), nn.ReLU())
-        layers: list[nn.Module] = [nn.ZeroPad2d((0, -8, 0, -8))]
-        for before, after in ((1, 32), (32, 48), (48, 20)):
-            layers += [nn.Conv2d(before, after, 2), nn.BatchNorm2d(after), nn.ReLU()]
-        return self.Listed(*layers, nn.MaxPool2d(2, 4))
-
-    def head(self) -> list[nn.Module]:
-        return [nn.Sequential(nn.Linear(480, 64), nn.ReLU()), nn.Linear(64, 10)]
-
-
 def test_the_published_networks_have_the_published_number_of_parameters():
-    method = SMIL(LeNets())
+    method = SMIL(SmilLeNets())
     own = {name: sum(p.numel() for p in part.parameters()) for name, part in method.network.named_children()}
     assert own == {"encoders": 1390 + 10412, "head": 31434, "reconstructions": 1610, "regularisations": 216128}
     classifiers = (160 * 32 + 32 + 32 * 10 + 10) + (320 * 160 + 160 + 160 * 32 + 32 + 32 * 10 + 10)

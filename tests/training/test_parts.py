@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medmiss.training import RegionDice, WarmupDecay, WeightAverage
+from medmiss.training import ClassAccuracy, RegionDice, WarmupDecay, WeightAverage
 from medmiss.training.precision import autocast
 
 
@@ -71,6 +71,18 @@ def test_what_is_outside_the_state_dict_is_not_averaged():
             self.teacher = (nn.Linear(1, 1),)  # a tuple keeps it out of the state dict
 
     assert set(WeightAverage(Student()).weights) == {"layer.weight", "layer.bias"}
+
+
+def test_class_accuracy_by_hand():
+    metric = ClassAccuracy(["image", "sound", "both"])
+    metric.update((torch.tensor([1, 2, 3]), torch.tensor([1, 2, 0]), torch.tensor([[0, 0], [1, 0], [2, 0]])))
+    metric.update((torch.tensor([4, 5]), torch.tensor([4, 4]), torch.tensor([[3, 1], [4, 1]])))
+    metric.update((torch.tensor([1]), torch.tensor([1]), torch.tensor([[0, 0]])))  # a row seen twice counts once
+    assert metric.table()[:, 0].tolist() == pytest.approx([2 / 3, 1 / 2, math.nan], nan_ok=True)
+    engine = SimpleNamespace(state=SimpleNamespace(metrics={}))
+    metric.completed(engine, "val_accuracy")
+    expected = {"val_accuracy": 7 / 12, "accuracy_image": 2 / 3, "accuracy_sound": 1 / 2, "accuracy_both": math.nan}
+    assert engine.state.metrics == pytest.approx(expected, nan_ok=True)
 
 
 def test_region_dice_by_hand():

@@ -1,0 +1,88 @@
+"""The bundle that classifies digits: every method trains, is evaluated and predicts; it passes MONAI's own checks."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+from medmiss.classification import write_avmnist
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "avmnist"
+TINY = {
+    "device::name": "cpu",
+    "held_out_per_digit": 3,
+    "how::channels": 8,
+    "how::hidden": 8,
+    "epochs": 2,
+    "val_interval": 1,
+    "quiet": True,
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 samples to train on, 60 to test on, of noise."""
+    generator = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for part, each in (("train", 9), ("test", 6), ("more", 2)):
+        label = np.repeat(np.arange(10), each)
+        arrays[f"{part}_image"] = generator.integers(0, 256, (len(label), 28, 28)).astype(np.uint8)
+        arrays[f"{part}_sound"] = generator.normal(size=(len(label), 20, 20)).astype(np.float32)
+        arrays[f"{part}_label"], arrays[f"{part}_speaker"] = label, np.tile(np.arange(3), len(label))[: len(label)]
+    file = tmp_path_factory.mktemp("digits") / "avmnist.npz"
+    write_avmnist(file, arrays)
+    return file
+
+
+@pytest.fixture
+def run(digits: Path) -> Callable[..., ConfigWorkflow]:
+    """`run(*configs, **entries)`: what `python -m monai.bundle run` does."""
+
+    def make(*names: str, **entries: Any) -> ConfigWorkflow:
+        files = [str(BUNDLE / "configs" / f"{name}.json") for name in names]
+        found = ConfigWorkflow(
+            files, logging_file=False, bundle_root=str(BUNDLE), dataset_dir=str(digits), audio_rate=0.5, **entries
+        )
+        found.initialize()
+        found.run()
+        return found
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["dropout", "smil", "shaspec", "lckd", "mckd", "mmanet"])
+def test_a_method_trains_is_evaluated_and_predicts(method: str, tmp_path: Path, run: Callable[..., ConfigWorkflow]):
+    trained = run("train", **TINY, method=method, output_dir=str(tmp_path / "run"))
+    assert trained.check_properties() == []
+    entries = {name: value for name, value in TINY.items() if name not in ("epochs", "val_interval", "quiet")}
+    entries |= {"method": method, "weights": str(tmp_path / "run" / "models" / "model.pt")}
+    run("train", "evaluate", **entries, output_dir=str(tmp_path / "evaluation"))
+    rows = dict(csv.reader((tmp_path / "evaluation" / "metrics.csv").open(), delimiter=","))
+    subsets = {"image", "image+sound"} | (set() if method == "smil" else {"sound"})
+    assert {name for name in rows if name.startswith("accuracy_")} == {f"accuracy_{subset}" for subset in subsets}
+    for modalities, subset in (("image", "image"), ("all", "image+sound")):
+        run("inference", **entries, modalities=modalities, output_dir=str(tmp_path / modalities))
+        with open(tmp_path / modalities / "predictions.csv", newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert [int(line["sample"]) for line in lines] == list(range(60))
+        right = np.mean([line["label"] == line["class"] for line in lines])
+        assert float(rows[f"accuracy_{subset}"]) == pytest.approx(right)
+
+
+def test_verify_net_in_out_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    configs = BUNDLE / "configs"
+    meta, config = str(configs / "metadata.json"), str(configs / "inference.json")
+    verify_net_in_out("network_def", meta_file=meta, config_file=config, device="cpu")
+
+
+def test_version_licence_and_model_card():
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    assert (BUNDLE / "LICENSE").is_file()
+    assert "not for clinical" in (BUNDLE / "docs" / "README.md").read_text()

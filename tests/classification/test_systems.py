@@ -1,0 +1,95 @@
+"""Every system trains on Audiovision-MNIST from a seed alone, and is tested on what it is made for."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from medmiss.classification import LeNets, build_avmnist
+from medmiss.classification.experiment import AvMnist, measure, train_system
+from medmiss.classification.fitting import Recipe
+from medmiss.classification.pairs import digit_sets
+from medmiss.classification.systems import CONSULTING, SYSTEMS, Setup, commoner, may_be_missing, readable
+
+QUICK = AvMnist(Recipe(epochs=2, batch_size=32), channels=16, hidden=16)
+
+
+@pytest.fixture(scope="module")
+def arrays(mnist, fsdd):
+    return build_avmnist(mnist, fsdd)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_trains_from_its_seed_alone(system, arrays):
+    rate = 1.0 if system == "upper" else 0.5
+    states, found = [], []
+    for seed in (0, 0, 1):
+        torch.manual_seed(int(torch.randint(1000, ())))  # whatever was drawn before
+        method, sets = train_system(arrays, system, audio_rate=rate, seed=seed, how=QUICK, held_out_per_digit=2)
+        states.append(torch.cat([value.double().flatten() for value in method.state_dict().values()]))
+        found.append(measure(system, method, sets))
+    assert torch.equal(states[0], states[1]) and found[0] == found[1]
+    assert not torch.equal(states[0], states[2])
+    assert not method.training
+    own = {"lower": {"image", "more"}, "full2miss": {"image", "more"}, "smil": {"image", "more", "both"}}
+    tests = own.get(system, {"image", "more", "sound", "both"})
+    held_out = {f"held_out_{test}" for test in tests - {"more"}}
+    assert set(found[0]) == tests | held_out
+    assert all(0 <= value <= 1 for value in found[0].values())
+
+
+def test_held_out_samples_are_those_of_systems_that_consult_some(arrays, monkeypatch):
+    for system in SYSTEMS:
+        monkeypatch.setitem(SYSTEMS, system, lambda setup, sets: torch.nn.Identity())
+    how = dataclasses.replace(QUICK, drop="none")
+    monkeypatch.setattr("medmiss.classification.experiment.HELD_OUT", 3)
+    for system in SYSTEMS:
+        _, sets = train_system(arrays, system, how=how)
+        assert len(sets["held_out"]) == (30 if system in CONSULTING else 0)
+        assert len(sets["held_out"]) + len(sets["train"]) == 90
+
+
+def test_the_lower_bound_knows_one_modality(arrays):
+    for rates, modality in (((0.5, 1.0), 0), ((1.0, 0.5), 1)):
+        sets = digit_sets(arrays, *rates, held_out_per_digit=2)
+        assert commoner(sets) == modality
+        assert readable("lower", sets) == [(modality,)]
+        method, _ = train_system(arrays, "lower", *rates, how=QUICK)
+        other = {**arrays}
+        name = f"train_{('sound', 'image')[modality]}"
+        other[name] = arrays[name][::-1].copy()
+        again, _ = train_system(other, "lower", *rates, how=QUICK)
+        assert all(torch.equal(a, b) for a, b in zip(method.parameters(), again.parameters(), strict=True))
+
+
+def test_smil_may_lack_what_training_lacked(arrays):
+    for rates, missing, subsets in (
+        ((0.5, 1.0), [1], [(0,), (0, 1)]),
+        ((1.0, 0.5), [0], [(1,), (0, 1)]),
+        ((0.5, 0.5), [0, 1], [(0,), (1,), (0, 1)]),
+        ((1.0, 1.0), [1], [(0,), (0, 1)]),
+    ):
+        sets = digit_sets(arrays, *rates, held_out_per_digit=2)
+        assert may_be_missing(sets) == missing
+        assert readable("smil", sets) == subsets
+
+
+def test_the_recipe_is_the_one_that_was_asked_for(arrays, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.optim, "Adam", _recorded(torch.optim.Adam, seen))
+    recipe = Recipe(epochs=3, batch_size=45, learning_rate=0.01, decay=0.5, decay_epochs=1, weight_decay=0.02)
+    sets = digit_sets(arrays, held_out_per_digit=0)
+    SYSTEMS["upper"](Setup(LeNets(8, 8), recipe=recipe), sets)
+    (optimizer,) = seen
+    (group,) = optimizer.param_groups
+    assert (group["initial_lr"], group["weight_decay"]) == (0.01, 0.02)
+    assert group["lr"] == pytest.approx(0.01 * 0.5**3)
+    assert optimizer.state[group["params"][0]]["step"] == 3 * 2
+
+
+def _recorded(original, seen):
+    def make(*args, **options):
+        seen.append(original(*args, **options))
+        return seen[-1]
+
+    return make

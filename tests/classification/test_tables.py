@@ -1,0 +1,75 @@
+"""The tables of the experiments, from results that are made up."""
+
+import math
+from pathlib import Path
+
+import pytest
+from scipy.stats import ttest_rel
+
+from medmiss.cases import CaseError
+from medmiss.classification.experiments import EXPERIMENTS
+from medmiss.classification.runs import Results, Run
+from medmiss.classification.tables import markdown, table_of
+
+AUDIO = EXPERIMENTS["audio-missing"]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    found = Results(tmp_path / "results.csv")
+    for seed, (lower, ours) in enumerate([(0.90, 0.93), (0.92, 0.94), (0.94, 0.95)]):
+        found.add(Run("lower", 0.05, 1.0, seed), {"image": lower, "more": lower + 0.01})
+        found.add(Run("shaspec", 0.1, 1.0, seed), {"image": ours, "more": ours, "sound": 0.5, "both": 0.99})
+    found.add(Run("upper", 1.0, 1.0, 0), {"image": 0.1, "sound": 0.2, "both": 0.98, "more": 0.3})
+    return found
+
+
+def test_results_are_read_as_they_were_written(results: Results, tmp_path: Path):
+    assert Results(tmp_path / "results.csv").found == results.found
+    assert (tmp_path / "results.csv").read_text().splitlines()[:2] == [
+        "method,audio_rate,image_rate,seed,test,accuracy",
+        "lower,0.05,1.0,0,image,0.900000",
+    ]
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(CaseError, match="other lines"):
+        Results(tmp_path / "results.csv")
+
+
+def test_mean_sd_difference_and_p(results: Results):
+    table = table_of(results, AUDIO, ["lower", "upper", "shaspec"], [(0.1, 1.0)], 3).set_index(["method", "test"])
+    ours = table.loc[("shaspec", "image")]
+    assert ours["mean"] == pytest.approx(94)
+    assert ours["sd"] == pytest.approx(1)
+    assert ours["published"] == 93.56
+    assert ours["difference"] == pytest.approx(2)
+    assert ours["sd_difference"] == pytest.approx(1)
+    assert ours["p"] == pytest.approx(ttest_rel([93, 94, 95], [90, 92, 94]).pvalue)
+    assert table.loc[("shaspec", "more"), "difference"] == pytest.approx(1)
+    lower = table.loc[("lower", "image")]
+    assert (lower["mean"], lower["published"]) == (pytest.approx(92), 92.35)  # trained once, stands at every rate
+    assert math.isnan(lower["difference"])
+    upper = table.loc[("upper", "both")]
+    assert (upper["mean"], upper["seeds"], upper["difference"]) == (pytest.approx(98), 1, pytest.approx(8))
+    assert math.isnan(upper["sd"]) and math.isnan(upper["p"])
+    assert ("upper", "more") not in table.index
+
+
+def test_seeds_that_are_not_asked_for_do_not_count(results: Results):
+    table = table_of(results, AUDIO, ["shaspec"], [(0.1, 1.0)], 2)
+    assert table["mean"].tolist() == [pytest.approx(93.5)] * 2
+
+
+def test_the_text_has_every_figure_and_a_dash_where_there_is_none(results: Results):
+    table = table_of(results, AUDIO, ["lower", "shaspec", "mckd"], [(0.1, 1.0)], 3)
+    text = markdown(table, AUDIO)
+    assert "| 10% | 100% | 92.00 ± 2.00 (92.35) | 94.00 ± 1.00 (93.56) | - |" in text
+    assert "| 10% | 100% | +2.00 (p 0.074) | - |" in text
+    assert "MNIST test images that are not in the test set" in text
+
+
+def test_bounds_are_trained_once_and_each_cell_finds_its_training():
+    runs = AUDIO.runs(["lower", "upper", "mckd"], AUDIO.rates, 2)
+    assert len(runs) == 2 * 4 * 3
+    assert len(set(runs)) == 2 * (1 + 1 + 4)
+    assert EXPERIMENTS["image-missing"].run("lower", (1.0, 0.2), 0) == Run("lower", 1.0, 0.05, 0)
+    assert EXPERIMENTS["both-missing"].run("smil", (0.5, 0.5), 3) == Run("smil", 0.5, 0.5, 3)
