@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from medmiss.phantom import make_case, phantom_recipes
+from medmiss.phantom import PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import moved, near_surface, thick_slices
@@ -54,7 +54,13 @@ def test_a_healthy_head_has_no_label_and_all_its_images():
 
 
 def test_the_healthy_share_is_spread_evenly():
-    flags = np.array([recipe.healthy for recipe in phantom_recipes(100, healthy=0.08)])
+    flags = healthy(0.08)
     assert flags.sum() == 8
     assert np.ptp(np.diff(np.flatnonzero(flags))) <= 1
-    assert not any(recipe.healthy for recipe in phantom_recipes(20))
+    assert not healthy(0.0).any()
+
+
+def healthy(share: float) -> np.ndarray:
+    """Which of a hundred phantoms are healthy."""
+    recipes = phantom_recipes(100, healthy=share)
+    return np.array([isinstance(recipe, PhantomRecipe) and recipe.healthy for recipe in recipes])
