@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from medmiss.classification import LeNets, PairedDigits, ShuffledBatches
+from medmiss.classification import AvMnist, LeNets, PairedDigits, ShuffledBatches, network_of
 from medmiss.methods import LCKD, MCKD, Method, MMANet, ModalityDropout, ShaSpec
 from medmiss.training import LossTerms, MethodTrainer
 
@@ -76,6 +76,11 @@ def test_parameters_of_shaspec():
     # 128 * 64 + 64 and 64 * 10 + 10; the two domains 64 * 2 + 2.
     method = ShaSpec(LeNets(), 2, task_loss=nn.CrossEntropyLoss())
     assert sum(p.numel() for p in method.parameters()) == 3 * 11694 + 8192 + 8256 + 650 + 130
+
+
+def test_the_frozen_width_gives_shaspec_its_published_size():
+    method = network_of("shaspec", AvMnist().setup(0))
+    assert sum(p.numel() for p in method.parameters()) == 218_918  # published: 0.22 M
 
 
 def test_the_network_of_sounds_does_not_look_at_the_padding():

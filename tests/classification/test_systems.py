@@ -11,7 +11,7 @@ from medmiss.classification.fitting import Recipe
 from medmiss.classification.pairs import digit_sets
 from medmiss.classification.systems import CONSULTING, SYSTEMS, Setup, commoner, may_be_missing, readable
 
-QUICK = AvMnist(Recipe(epochs=2, batch_size=32), channels=16, hidden=16)
+QUICK = AvMnist(Recipe(epochs=1, batch_size=32), channels=16, hidden=16)
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,14 @@ def arrays(mnist, fsdd):
 def test_a_system_trains_from_its_seed_alone(system, arrays):
     rate = 1.0 if system == "upper" else 0.5
     states, found = [], []
-    for seed in (0, 0, 1):
+    for seed in (0, 0, 1) if system == "shaspec" else (0, 0):
         torch.manual_seed(int(torch.randint(1000, ())))  # whatever was drawn before
         method, sets = train_system(arrays, system, audio_rate=rate, seed=seed, how=QUICK, held_out_per_digit=2)
         states.append(torch.cat([value.double().flatten() for value in method.state_dict().values()]))
         found.append(measure(system, method, sets))
     assert torch.equal(states[0], states[1]) and found[0] == found[1]
-    assert not torch.equal(states[0], states[2])
+    if len(states) > 2:
+        assert not torch.equal(states[0], states[2])
     assert not method.training
     own = {"lower": {"image", "more"}, "full2miss": {"image", "more"}, "smil": {"image", "more", "both"}}
     tests = own.get(system, {"image", "more", "sound", "both"})
@@ -75,7 +76,7 @@ def test_smil_may_lack_what_training_lacked(arrays):
 
 
 def test_the_recipe_is_the_one_that_was_asked_for(arrays, monkeypatch):
-    seen = []
+    seen: list[torch.optim.Optimizer] = []
     monkeypatch.setattr(torch.optim, "Adam", _recorded(torch.optim.Adam, seen))
     recipe = Recipe(epochs=3, batch_size=45, learning_rate=0.01, decay=0.5, decay_epochs=1, weight_decay=0.02)
     sets = digit_sets(arrays, held_out_per_digit=0)

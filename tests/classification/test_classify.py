@@ -1,0 +1,95 @@
+"""`medmiss classify avmnist` as a user meets it: from downloads to tables, resumed, refused."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from medmiss.classification import read_avmnist
+from medmiss.cli import classify
+from medmiss.cli.main import main
+
+
+def words(data: Path, out: Path, *more: str) -> list[str]:
+    some = ["--method", "lower", "gan", "--audio-rate", "0.5", "1", "--seeds", "2", "--jobs", "1", "--epochs", "1"]
+    return ["classify", "avmnist", "--data", str(data), "--out", str(out), "--quiet", *some, *more]
+
+
+def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "out"
+    data = classify.prepared(_folder(mnist, fsdd, tmp_path), out, "full")
+    assert main(words(data, out)) == 0
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["method"], float(row["audio_rate"]), int(row["seed"]), row["test"]) for row in rows}
+    lower = {("lower", 0.05, seed, test) for seed in (0, 1) for test in ("image", "more")}
+    tests = ("image", "sound", "both", "more")
+    gan = {("gan", rate, seed, test) for rate in (0.5, 1.0) for seed in (0, 1) for test in tests}
+    assert found == lower | gan
+    printed = capsys.readouterr().out
+    assert printed.strip() == (out / "table.md").read_text().strip()
+    # Another seed is added, and what is there is not done again.
+    text = (out / "results.csv").read_text().replace(",0,image,", ",0,image,0.123456#", 1)
+    (out / "results.csv").write_text("\n".join(line.partition("#")[0] for line in text.splitlines()) + "\n")
+    assert main(words(data, out, "--seeds", "3")) == 0
+    again = (out / "results.csv").read_text()
+    assert "0.123456" in again
+    assert len(again.splitlines()) == 1 + 3 * 2 + 2 * 3 * 4
+    with pytest.raises(SystemExit, match="2"):
+        main(words(data, out, "--epochs", "2"))
+    assert "results made with other settings" in capsys.readouterr().err
+
+
+def _folder(mnist: Path, fsdd: Path, tmp_path: Path) -> Path:
+    """One folder with all downloads, as a user has it."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for file in mnist.iterdir():
+        (folder / file.name).symlink_to(file)
+    for file in fsdd.rglob("*.wav"):
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+def test_a_folder_of_downloads_is_prepared_once(mnist, fsdd, tmp_path: Path):
+    folder = _folder(mnist, fsdd, tmp_path)
+    file = classify.prepared(folder, tmp_path / "out", "smil")
+    assert file.parent == tmp_path / "out"
+    assert len(read_avmnist(file)["train_label"]) == 90
+    written = file.stat().st_mtime_ns
+    assert classify.prepared(folder, tmp_path / "out", "smil").stat().st_mtime_ns == written
+    assert classify.prepared(file, tmp_path / "other", "full") == file
+
+
+def test_a_folder_without_downloads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main(words(tmp_path, tmp_path / "out")) == 1
+    assert "no MNIST" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--audio-rate", "0"], "expected a share above 0"),
+        (["--method", "everything"], "invalid choice"),
+        (["--data", "nowhere"], "no such file or folder: nowhere"),
+    ],
+)
+def test_wrong_usage_is_said(more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit, match="2"):
+        main(words(tmp_path, tmp_path / "out", *more))
+    assert message in capsys.readouterr().err
+
+
+def test_rates_are_the_experiments_or_those_asked_for():
+    default = [(0.05, 1.0)]
+    assert classify.rates_of(None, None, default) == default
+    assert classify.rates_of([0.1, 0.2], None, default) == [(0.1, 1.0), (0.2, 1.0)]
+    assert classify.rates_of([0.1, 0.2], [0.3], default) == [(0.1, 0.3), (0.2, 0.3)]
+
+
+def test_the_help_names_what_there_is():
+    from medmiss.classification.experiments import EXPERIMENTS
+    from medmiss.classification.systems import SYSTEMS
+
+    assert set(classify.METHODS) == set(SYSTEMS)
+    assert set(classify.EXPERIMENTS) == set(EXPERIMENTS)
