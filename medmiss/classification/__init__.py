@@ -1,4 +1,4 @@
-"""Two-modality classification with the methods of the segmentation: Audiovision-MNIST."""
+"""Two-modality classification with the methods of the segmentation: Audiovision-MNIST and OpenI."""
 
 from medmiss.classification.avmnist import VARIANTS, build_avmnist, read_avmnist, write_avmnist
 from medmiss.classification.experiment import AvMnist
@@ -6,6 +6,8 @@ from medmiss.classification.fitting import Recipe
 from medmiss.classification.lenet import LeNets, SmilLeNets
 from medmiss.classification.mfcc import mfcc
 from medmiss.classification.openi import Report, read_reports
+from medmiss.classification.openi_experiment import OpenI, seen
+from medmiss.classification.openi_sets import Vocabulary, paired, read_images, report_sets
 from medmiss.classification.pairs import BySubset, PairedDigits, PairedSamples, ShuffledBatches, digit_sets
 from medmiss.classification.predict import Predictions
 from medmiss.classification.systems import between_steps, network_of, readable
@@ -15,6 +17,7 @@ __all__ = [
     "AvMnist",
     "BySubset",
     "LeNets",
+    "OpenI",
     "PairedDigits",
     "PairedSamples",
     "Predictions",
@@ -22,13 +25,18 @@ __all__ = [
     "Report",
     "ShuffledBatches",
     "SmilLeNets",
+    "Vocabulary",
     "between_steps",
     "build_avmnist",
     "digit_sets",
     "mfcc",
     "network_of",
+    "paired",
     "read_avmnist",
+    "read_images",
     "read_reports",
     "readable",
+    "report_sets",
+    "seen",
     "write_avmnist",
 ]

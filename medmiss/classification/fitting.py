@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 
 from medmiss.classification.pairs import SUBSETS, BySubset, PairedSamples, ShuffledBatches
 from medmiss.methods import Method
-from medmiss.training import ClassAccuracy, LossTerms, MethodEvaluator, MethodTrainer
+from medmiss.training import ClassAccuracy, ClassArea, LossTerms, MethodEvaluator, MethodTrainer, SubsetMetric
 
 CPU = torch.device("cpu")
+METRICS: dict[str, type[SubsetMetric]] = {"classes": ClassAccuracy, "scores": ClassArea}
+"""What is measured of a network's outputs."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,36 @@ def fit(
 
 
 def evaluator_of(
-    method: Method, samples: PairedSamples, subsets: Sequence[tuple[int, ...]] = SUBSETS, device: torch.device = CPU
-) -> tuple[MethodEvaluator, ClassAccuracy]:
-    """What measures the accuracy from each of these subsets of the modalities, and its metric."""
+    method: Method,
+    samples: PairedSamples,
+    subsets: Sequence[tuple[int, ...]] = SUBSETS,
+    device: torch.device = CPU,
+    outputs: str = "classes",
+) -> tuple[MethodEvaluator, SubsetMetric]:
+    """What measures the method from each of these subsets of the modalities, and its metric.
+
+    Args:
+        method: to be measured.
+        samples: on which; those that lack a part of a subset do not count for it.
+        subsets: of the two modalities.
+        device: where the method is.
+        outputs: what is measured: the accuracy of `"classes"`, or the AUC of the `"scores"` of two classes.
+    """
     items = BySubset(samples, subsets)
-    metric = ClassAccuracy(items.subset_names)
+    metric = METRICS[outputs](items.subset_names)
     loader = DataLoader(items, batch_size=None)
-    return MethodEvaluator(device, loader, method, SimpleInferer(), metric, outputs="classes"), metric
+    return MethodEvaluator(device, loader, method, SimpleInferer(), metric, outputs=outputs), metric
 
 
-def accuracies(
-    method: Method, samples: PairedSamples, subsets: Sequence[tuple[int, ...]] = SUBSETS, device: torch.device = CPU
+def measured(
+    method: Method,
+    samples: PairedSamples,
+    subsets: Sequence[tuple[int, ...]] = SUBSETS,
+    device: torch.device = CPU,
+    outputs: str = "classes",
 ) -> list[float]:
-    """Accuracy from each subset of the modalities, of the samples that have them; NaN where none has."""
-    evaluator, metric = evaluator_of(method, samples, subsets, device)
+    """Accuracy or AUC from each subset, see `evaluator_of`; NaN where no sample has it."""
+    evaluator, metric = evaluator_of(method, samples, subsets, device, outputs)
     evaluator.run()
     return metric.table()[:, 0].tolist()
 

@@ -7,15 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from medmiss.cases import CaseError, write_atomically
 
-COLUMNS = ("method", "audio_rate", "image_rate", "seed", "test", "accuracy")
-Train = Callable[["Run"], dict[str, float]]
+Train = Callable[[Any], dict[str, float]]
 """What a process does with a run: train, and measure."""
 
 
@@ -36,18 +35,22 @@ class Run(NamedTuple):
 
 
 class Results:
-    """The file of results, a line a run and test; accuracies are shares.
+    """The file of results, a line a run and test; values are shares.
 
     Args:
-        path: of the CSV file, with `COLUMNS`.
+        path: of the CSV file, with `columns`.
+        kind: what tells one run from another, a named tuple of strings and numbers.
+        value: what is measured, the name of the last column.
 
     Raises:
         CaseError: when there is a file of another kind.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Any = Run, value: str = "accuracy") -> None:
         self.path = path
-        self.found: dict[Run, dict[str, float]] = {}
+        self.kind = kind
+        self.columns = (*kind._fields, "test", value)
+        self.found: dict[Any, dict[str, float]] = {}
         if path.is_file():
             self._read()
 
@@ -55,30 +58,31 @@ class Results:
         with open(self.path, newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
                 try:
-                    method, audio, image, seed, test, accuracy = (line[column] for column in COLUMNS)
-                    run = Run(method, float(audio), float(image), int(seed))
-                    self.found.setdefault(run, {})[test] = float(accuracy)
+                    *words, test, value = (line[column] for column in self.columns)
+                    types = self.kind.__annotations__.values()
+                    run = self.kind(*(each(word) for each, word in zip(types, words, strict=True)))
+                    self.found.setdefault(run, {})[test] = float(value)
                 except (KeyError, TypeError, ValueError) as error:
-                    expected = f"the columns {', '.join(COLUMNS)}"
+                    expected = f"the columns {', '.join(self.columns)}"
                     raise CaseError("results", "other lines", expected, "give another folder", self.path) from error
 
-    def add(self, run: Run, accuracies: dict[str, float]) -> None:
+    def add(self, run: Any, values: dict[str, float]) -> None:
         """Keep the results of a run, and write the file anew."""
-        self.found[run] = accuracies
+        self.found[run] = values
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(self.columns)
         writer.writerows((*line[:-1], f"{line[-1]:.6f}") for line in self.lines())
         write_atomically(self.path, text.getvalue().encode())
 
-    def lines(self) -> list[tuple[str, float, float, int, str, float]]:
-        """All lines, as `COLUMNS` says."""
+    def lines(self) -> list[tuple[Any, ...]]:
+        """All lines, as `columns` says."""
         return [(*run, test, value) for run, each in self.found.items() for test, value in each.items()]
 
 
 def run_all(
     results: Results,
-    runs: Iterable[Run],
+    runs: Iterable[Any],
     make: Callable[..., Train],
     arguments: Sequence[object],
     jobs: int = 1,
@@ -100,8 +104,8 @@ def run_all(
         outcomes = pool.imap_unordered(_do, left)
         for run, outcome in tqdm(outcomes, total=len(left), unit="training", disable=None if progress else True):
             if isinstance(outcome, str):
-                rates = f"audio {run.audio_rate}, image {run.image_rate}"
-                failures.append(f"{run.method}, {rates}, seed {run.seed}: {outcome}")
+                named = ", ".join(f"{name} {value}" for name, value in run._asdict().items())
+                failures.append(f"{named}: {outcome}")
             else:
                 results.add(run, outcome)
     return failures
@@ -117,7 +121,7 @@ def _start(make: Callable[..., Train], arguments: Sequence[object]) -> None:
     _train = make(*arguments)
 
 
-def _do(run: Run) -> tuple[Run, dict[str, float] | str]:
+def _do(run: Any) -> tuple[Any, dict[str, float] | str]:
     try:
         return run, _train(run)
     except (ValueError, FloatingPointError) as error:  # such as too few complete samples for SMIL's priors

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medmiss.cli import classify_openi
 from medmiss.cli.phantom import positive
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
   table.csv, table.md  mean and sd over seeds, the published figure, the difference to the lower bound
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
 
-experiments:
+experiments of avmnist:
   audio-missing   all images, 5 to 20 % of the sounds; tested on images alone (the papers' table)
   image-missing   all sounds, 5 to 20 % of the images; tested on sounds alone
   both-missing    15 to 100 % of both, SMIL and ShaSpec; tested on both (ShaSpec, Fig. 3)
@@ -35,27 +36,32 @@ examples:
   medmiss classify avmnist --data downloads --out results --method lower shaspec --audio-rate 0.05 0.2 --seeds 3
   medmiss classify avmnist --data downloads --out results --experiment image-missing --jobs 8
 
+{openi}
+
 Exit status: 0 done, 1 some training failed, 2 wrong usage. Research use only."""
 
 METHODS = ("lower", "upper", "autoencoder", "gan", "full2miss", "smil", "shaspec", "lckd", "mckd", "mmanet")
+KNOWN = {"avmnist": METHODS, "openi": classify_openi.METHODS}
+"""The methods of each data set."""
 EXPERIMENTS = ("audio-missing", "image-missing", "both-missing")
 VARIANTS = ("full", "smil")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLES
+    parser.epilog = EXAMPLES.format(openi=classify_openi.EXAMPLES)
     parser.add_argument("task", choices=tuple(TASKS), help="the data set")
     parser.add_argument("--data", type=Path, required=True, help="prepared file, or folder of downloads")
     parser.add_argument("--out", type=Path, required=True, help="folder for results and tables")
     parser.add_argument(
-        "--method", nargs="+", choices=("all", *METHODS), default=["all"], metavar="M", help=", ".join(METHODS)
+        "--method", nargs="+", default=["all"], metavar="M", help="which (default: all): see below for each data set"
     )
     parser.add_argument("--seeds", type=positive, default=20, metavar="N", help="trainings each (default: %(default)s)")
     parser.add_argument(
         "--jobs", type=positive, default=None, metavar="N", help="at a time, one core each (default: all cores)"
     )
-    digits = parser.add_argument_group("avmnist")
+    parser.add_argument("--epochs", type=positive, default=None, help="of each training (default: the recipe's)")
+    digits = parser.add_argument_group("avmnist", f"methods: {', '.join(METHODS)}")
     digits.add_argument("--experiment", choices=EXPERIMENTS, default=EXPERIMENTS[0], help="default: %(default)s")
     digits.add_argument(
         "--audio-rate", nargs="+", type=rate, metavar="R", help="shares of the sounds (default: the experiment's)"
@@ -64,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     digits.add_argument(
         "--variant", choices=VARIANTS, default=VARIANTS[0], help="MFCC, of a folder of downloads (default: %(default)s)"
     )
-    digits.add_argument("--epochs", type=positive, default=None, help="of each training (default: the recipe's)")
+    classify_openi.add_options(parser, rate)
 
 
 def rate(text: str) -> float:
@@ -82,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     """Train and test, and return the exit status."""
     if not args.data.exists():
         raise argparse.ArgumentError(None, f"--data: no such file or folder: {args.data}")
+    unknown = sorted(set(args.method) - {"all", *KNOWN[args.task]})
+    if unknown:
+        known = ", ".join(KNOWN[args.task])
+        raise argparse.ArgumentError(None, f"--method: {', '.join(unknown)}: expected all, or some of {known}")
     return TASKS[args.task](args)
 
 
@@ -126,7 +136,10 @@ def classify_digits(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], int]] = {"avmnist": classify_digits}
+TASKS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "avmnist": classify_digits,
+    "openi": classify_openi.classify_reports,
+}
 """What runs each data set."""
 
 

@@ -7,7 +7,7 @@ from medmiss.training.datasets import CachedCases, SeededDataset, ValidationData
 from medmiss.training.distributed import join_process_group, leave_process_group
 from medmiss.training.evaluator import MethodEvaluator
 from medmiss.training.loss_terms import LossTerms
-from medmiss.training.metrics import ClassAccuracy, RegionDice
+from medmiss.training.metrics import ClassAccuracy, ClassArea, RegionDice, SubsetMetric
 from medmiss.training.progress import EpochLog, TerminalProgress
 from medmiss.training.samplers import EpochSampler, ShardSampler
 from medmiss.training.schedule import WarmupDecay
@@ -17,6 +17,7 @@ from medmiss.training.trainer import MethodTrainer
 __all__ = [
     "CachedCases",
     "ClassAccuracy",
+    "ClassArea",
     "EpochLog",
     "EpochSampler",
     "LossTerms",
@@ -26,6 +27,7 @@ __all__ = [
     "RunCheckpoint",
     "SeededDataset",
     "ShardSampler",
+    "SubsetMetric",
     "TerminalProgress",
     "ValidationDataset",
     "WarmupDecay",

@@ -16,7 +16,7 @@ from medmiss.training.metrics import SubsetMetric
 from medmiss.training.precision import autocast, to_device
 from medmiss.training.progress import is_no_interrupt
 
-KEY_METRICS = {"regions": "val_mean_dice", "classes": "val_accuracy"}
+KEY_METRICS = {"regions": "val_mean_dice", "classes": "val_accuracy", "scores": "val_auc"}
 """The name of what selects the model, by what the logits are."""
 
 
@@ -28,11 +28,12 @@ class MethodEvaluator(SupervisedEvaluator):
         val_data_loader: batches of `ValidationDataset`, or of others that have a `row`.
         network: the method itself, not the module that training wraps.
         inferer: `inferer(image, network, present)` returns logits `(B, 3, X, Y, Z)`, or `(B, classes)`.
-        metric: what selects the model: `RegionDice`, or `ClassAccuracy`.
+        metric: what selects the model: `RegionDice`, `ClassAccuracy` or `ClassArea`.
         average: when given, the averaged weights are evaluated.
         precision: `"float32"`, `"bfloat16"` or `"float16"`.
         val_handlers: ignite handlers.
-        outputs: what the logits are: overlapping `"regions"`, or `"classes"`, of which a sample has one.
+        outputs: what the logits are: overlapping `"regions"`; `"classes"`, of which a sample has one; or `"scores"`
+            of two classes, of which the metric gets the difference.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class MethodEvaluator(SupervisedEvaluator):
             super().run(global_epoch)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One batch: `pred` and `label`, boolean `(B, 3, X, Y, Z)` or classes `(B,)`, and `row` `(B, 2)`."""
+        """One batch: `pred` and `label`, boolean `(B, 3, X, Y, Z)` or `(B,)`, and `row` `(B, 2)`."""
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking)
         with self.mode(self.network), autocast(self.state.device, self.precision):
             logits = self.inferer(batch["image"], self.network, batch["present"])
         if self.outputs == "regions":
             output = {"pred": logits > 0, "label": batch["label"] > 0, "row": batch["row"]}
+        elif self.outputs == "scores":
+            output = {"pred": logits[:, 1] - logits[:, 0], "label": batch["label"], "row": batch["row"]}
         else:
             output = {"pred": logits.argmax(dim=1), "label": batch["label"], "row": batch["row"]}
         engine.state.output = output

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from ignite.metrics import Metric
-from monai.metrics import compute_dice
+from monai.metrics import compute_dice, compute_roc_auc
 from monai.utils import evenly_divisible_all_gather
 from torch import Tensor
 
@@ -37,6 +37,10 @@ class SubsetMetric(Metric):
         """The scores of a batch, `(B, K)`."""
         raise NotImplementedError
 
+    def summary(self, values: Tensor) -> Tensor:
+        """`(K,)` of the scores of some items, `(items, K)`: their mean."""
+        return values.mean(dim=0)
+
     def reset(self) -> None:
         """Forget what was counted."""
         self._rows: list[Tensor] = []
@@ -58,7 +62,7 @@ class SubsetMetric(Metric):
         once = {int(row[0]): row for row in rows}
         counted = torch.stack([once[number] for number in sorted(once)]) if once else rows
         return torch.stack(
-            [counted[counted[:, 1] == number, 2:].mean(dim=0) for number in range(len(self.subset_names))]
+            [self.summary(counted[counted[:, 1] == number, 2:]) for number in range(len(self.subset_names))]
         )
 
     def compute(self) -> float:
@@ -96,6 +100,23 @@ class ClassAccuracy(SubsetMetric):
     def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
         """Whether classes `(B,)` agree."""
         return (prediction == label)[:, None]
+
+
+class ClassArea(SubsetMetric):
+    """Area under the ROC curve of two classes, by subset; see `SubsetMetric`. NaN where items are of one class."""
+
+    score = "auc"
+    tasks = ("class",)
+
+    def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """What the area is of: the score of class 1, `(B,)`, and the class `(B,)`."""
+        return torch.stack([prediction, label.to(prediction.dtype)], dim=1)
+
+    def summary(self, values: Tensor) -> Tensor:
+        """The area, `(1,)`."""
+        if values.shape[0] == 0 or len(values[:, 1].unique()) < 2:
+            return torch.full((1,), torch.nan, dtype=torch.float64)
+        return torch.tensor([compute_roc_auc(values[:, 0], values[:, 1])], dtype=torch.float64)
 
 
 def _collective_device() -> torch.device:

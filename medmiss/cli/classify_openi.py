@@ -1,0 +1,139 @@
+"""The data set `openi` of `medmiss classify`: chest X-rays and their reports."""
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medmiss.classification.openi import Report
+    from medmiss.classification.openi_experiment import OpenI
+    from medmiss.classification.openi_sets import Images
+    from medmiss.classification.runs import Train
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("text", "image", "concat", "shaspec")
+
+EXAMPLES = """\
+openi: is there any problem in a chest X-ray, from its frontal image and its report (COMPARISON and FINDINGS). DATA is
+NLMCXR_reports.tgz or a folder of its XML files, --images the unpacked NLMCXR_png.tgz. OUT gets results.csv, a line a
+training and test with its AUC, and table.csv, table.md. See docs/openi.md.
+  medmiss classify openi --data NLMCXR_reports.tgz --out texts --method text --seeds 5
+  medmiss classify openi --data NLMCXR_reports.tgz --images png --out both --image-rate 1 0.7 --seeds 5 --device cuda"""
+
+
+def add_options(parser: argparse.ArgumentParser, rate: Callable[[str], float]) -> None:
+    """Declare the options that only this data set has; `rate` reads a share."""
+    group = parser.add_argument_group("openi", f"methods: {', '.join(METHODS)}; --image-rate as above")
+    group.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images, such as CXR1_1_IM-0001-3001.png"
+    )
+    group.add_argument(
+        "--views", type=Path, metavar="CSV", help="which images are frontal: columns imageid and View Position"
+    )
+    group.add_argument("--text-rate", nargs="+", type=rate, metavar="R", help="shares of the texts (default: 1)")
+    group.add_argument("--device", default="cpu", help="to train on (default: %(default)s); with another, --jobs is 1")
+
+
+def classify_reports(args: argparse.Namespace) -> int:
+    """Train and test, write the tables, and return the exit status.
+
+    Raises:
+        argparse.ArgumentError: when images are needed and not given, or OUT holds results of other data or another
+            recipe.
+        CaseError: when the data are not as distributed.
+    """
+    methods = _methods(args)
+    from dataclasses import asdict, replace
+
+    from medmiss.cases import write_atomically
+    from medmiss.classification.openi import read_reports
+    from medmiss.classification.openi_experiment import OpenI, ReportRun, markdown_of_reports, table_of_reports
+    from medmiss.classification.openi_sets import read_images
+    from medmiss.classification.runs import Results, run_all
+    from medmiss.cli.classify import cores
+    from medmiss.inference.records import remember
+
+    how = OpenI()
+    if args.epochs is not None:
+        how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
+    reports = [report for report in read_reports(args.data) if report.images]
+    images = read_images(reports, args.images, args.views) if args.images else None
+    settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": asdict(how)}
+    changed = remember(args.out, settings)
+    if changed:
+        raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
+    runs = [
+        ReportRun.of(method, image_rate, text_rate, seed)
+        for seed in range(args.seeds)
+        for image_rate in args.image_rate or [1.0]
+        for text_rate in args.text_rate or [1.0]
+        for method in methods
+    ]
+    results = Results(args.out / "results.csv", ReportRun, "auc")
+    jobs = (args.jobs or cores()) if args.device == "cpu" else 1
+    arguments = (reports, images, how, args.device)
+    failures = run_all(results, runs, reports_trainer, arguments, jobs, not args.quiet)
+    for failure in failures:
+        logger.error("%s", failure)
+    table = table_of_reports(results, runs)
+    write_atomically(args.out / "table.csv", table.to_csv(index=False, float_format="%.4g").encode())
+    text = markdown_of_reports(table, caption(reports, how))
+    write_atomically(args.out / "table.md", text.encode())
+    print(text)
+    return 1 if failures else 0
+
+
+def _methods(args: argparse.Namespace) -> list[str]:
+    all_of_them = METHODS if args.images else METHODS[:1]
+    methods = [method for method in METHODS if method in (all_of_them if "all" in args.method else args.method)]
+    needing = [method for method in methods if method != "text"]
+    if needing and not args.images:
+        raise argparse.ArgumentError(None, f"--images: needed by {', '.join(needing)}")
+    for option, path in (("--images", args.images), ("--views", args.views)):
+        if path is not None and not path.exists():
+            raise argparse.ArgumentError(None, f"{option}: no such file or folder: {path}")
+    return methods
+
+
+def reports_trainer(reports: "Sequence[Report]", images: "Images | None", how: "OpenI", device: str) -> "Train":
+    """What a process does with a run."""
+    import torch
+
+    from medmiss.classification.openi_experiment import ReportRun, measure_reports, train_reports
+
+    place = torch.device(device)
+
+    def train(run: ReportRun) -> dict[str, float]:
+        network, found = train_reports(reports, run, images, how, place)
+        return measure_reports(network, found.sets, place)
+
+    return train
+
+
+def caption(reports: "Sequence[Report]", how: "OpenI") -> str:
+    """What the table's figures were measured on."""
+    from medmiss.classification.openi_sets import patient_split
+
+    parts = patient_split(len(reports), how.split_seed)
+    numbers = []
+    for name in ("train", "held_out", "test"):
+        problems = sum(reports[row].problem for row in parts[name])
+        numbers.append(f"{name.replace('_', ' ')} {len(parts[name])} ({problems} with a problem)")
+    return (
+        "OpenI, any problem or none: area under the ROC curve on the test patients, mean ± sd over seeds.\n"
+        f"Patients: {', '.join(numbers)}; one split for all seeds. The weights are those of the epoch that is best on\n"
+        "the held-out patients, whose AUC at that epoch is beside it. Published: ShaSpec, CVPR 2023, on another split."
+    )
+
+
+def fingerprint(reports: "Sequence[Report]", images: "Images | None") -> str:
+    """Of the content."""
+    from hashlib import sha256
+
+    content = sha256(repr([tuple(report) for report in reports]).encode())
+    if images is not None:
+        content.update(images.pixels.numpy().tobytes())
+    return content.hexdigest()[:16]
