@@ -35,6 +35,7 @@ examples:
   medmiss classify avmnist --data downloads --out results
   medmiss classify avmnist --data downloads --out results --method lower shaspec --audio-rate 0.05 0.2 --seeds 3
   medmiss classify avmnist --data downloads --out results --experiment image-missing --jobs 8
+  medmiss classify avmnist --data downloads --out results --tables
 
 {openi}
 
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     digits.add_argument(
         "--variant", choices=VARIANTS, default=VARIANTS[0], help="MFCC, of a folder of downloads (default: %(default)s)"
     )
+    digits.add_argument("--tables", action="store_true", help="train nothing: the tables of what is there")
     classify_openi.add_options(parser, rate)
 
 
@@ -124,7 +126,9 @@ def classify_digits(args: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
     results = Results(args.out / "results.csv")
     runs = experiment.runs(methods, rates, args.seeds)
-    failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
+    failures: list[str] = []
+    if not args.tables:
+        failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
     for failure in failures:
         logger.error("%s", failure)
     table = table_of(results, experiment, methods, rates, args.seeds)

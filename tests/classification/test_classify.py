@@ -35,6 +35,10 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     again = (out / "results.csv").read_text()
     assert "0.123456" in again
     assert len(again.splitlines()) == 1 + 3 * 2 + 2 * 3 * 4
+    # Tables of what is there, without a training of what is not.
+    assert main(words(data, out, "--seeds", "9", "--tables", "--method", "lower", "mckd")) == 0
+    assert (out / "results.csv").read_text() == again
+    assert "| lower | mckd |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         main(words(data, out, "--epochs", "2"))
     assert "results made with other settings" in capsys.readouterr().err
@@ -70,7 +74,7 @@ def test_a_folder_without_downloads_is_refused(tmp_path: Path, capsys: pytest.Ca
     ("more", "message"),
     [
         (["--audio-rate", "0"], "expected a share above 0"),
-        (["--method", "everything"], "invalid choice"),
+        (["--method", "everything"], "expected all, or some of lower"),
         (["--data", "nowhere"], "no such file or folder: nowhere"),
     ],
 )

@@ -1,0 +1,50 @@
+"""Recipes are compared on held-out samples alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tune_avmnist
+from medmiss.classification import AvMnist
+from medmiss.classification.fitting import Recipe
+
+QUICK = AvMnist(Recipe(epochs=1), channels=8, hidden=8)
+
+
+@pytest.fixture
+def arrays(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """200 samples to train on, and what MNIST has besides."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (300, 28, 28)).astype(np.uint8)
+    labels = (np.arange(300) % 10).astype(np.uint8)
+    monkeypatch.setattr(tune_avmnist, "read_mnist", lambda folder, part: (images, labels))
+    found: dict[str, np.ndarray] = {}
+    for part, rows in (("train", slice(200)), ("test", slice(200, 250)), ("more", slice(250, 300))):
+        found[f"{part}_image"], found[f"{part}_label"] = images[rows], labels[rows].astype(np.int64)
+        found[f"{part}_sound"] = generator.normal(size=(len(images[rows]), 20, 20)).astype(np.float32)
+        found[f"{part}_speaker"] = np.arange(len(images[rows])) % 3
+    return found
+
+
+def test_the_test_set_is_taken_away_and_no_image_is_met_twice(arrays: dict[str, np.ndarray]):
+    found = tune_avmnist.without_test(arrays, Path("mnist"))
+    assert all(len(array) == 0 for name, array in found.items() if name.startswith("test_"))
+    trained = {image.tobytes() for image in found["train_image"]}
+    assert len(found["more_image"]) == 100
+    assert trained.isdisjoint(image.tobytes() for image in found["more_image"])
+
+
+def test_a_system_is_measured_on_other_images_and_on_a_fold(arrays: dict[str, np.ndarray]):
+    run = {"audio_rate": 0.5, "image_rate": 1.0, "seed": 0, "how": QUICK}
+    found = tune_avmnist.held_out_accuracies(tune_avmnist.without_test(arrays, Path("mnist")), "mckd", run)
+    assert set(found) == {"other_image", "held_out_image", "held_out_sound", "held_out_both"}
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_settings_change_the_recipe():
+    how = tune_avmnist.changed(AvMnist(), ["channels=64", "drop=none", "recipe.weight_decay=0.001"])
+    assert (how.channels, how.drop, how.recipe.weight_decay) == (64, "none", 0.001)
+    assert how.recipe.epochs == AvMnist().recipe.epochs
+    with pytest.raises(TypeError, match="chanels"):
+        tune_avmnist.changed(AvMnist(), ["chanels=64"])
