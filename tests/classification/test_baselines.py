@@ -73,7 +73,7 @@ def test_one_step_moves_both_sides_of_the_game(image: Tensor):
         with torch.no_grad():
             for name, value in gan.named_parameters():
                 if name.startswith(side):
-                    value -= 0.05 * named[name]
+                    value.sub_(0.05 * named[name])
         assert (game() < before) == falls, side
         gan.load_state_dict(original)
 
