@@ -8,7 +8,6 @@ that starts at full resolution, with the sub-voxel detail kept in the channels.
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from monai.networks.blocks import Convolution, SubpixelUpsample
 from torch import Tensor, nn
 
