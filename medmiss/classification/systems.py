@@ -84,13 +84,14 @@ def full2miss(setup: Setup, sets: Sets) -> Method:
     return trained(setup, lambda: Full2Miss(setup.backbone, teacher, commoner(sets)), sets["train"])
 
 
-def network_of(method: str, setup: Setup, missing: Sequence[int] = (1,)) -> Method:
+def network_of(method: str, setup: Setup, missing: Sequence[int] = (1,), deployed: bool = False) -> Method:
     """The untrained network of a method.
 
     Args:
         method: `"smil"`, `"shaspec"`, `"lckd"`, `"mckd"`, `"mmanet"`, or `"dropout"`, the network without their terms.
         setup: what all have in common.
         missing: what may be missing, which SMIL has to know.
+        deployed: the network that predicts, which MMANet's weights are saved for: without its second head.
 
     Raises:
         ValueError: when there is no such method.
@@ -104,6 +105,8 @@ def network_of(method: str, setup: Setup, missing: Sequence[int] = (1,)) -> Meth
         "mckd": lambda: MCKD(backbone, 2, task_loss=task),
         "mmanet": lambda: MMANet(backbone, 2, outputs="classes", task_loss=task, **setup.mmanet),
     }
+    if deployed:
+        makers["mmanet"] = lambda: plain(setup, "zero")
     if method not in makers:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(makers)}")
     return seeded(makers[method], setup.seed)
