@@ -78,10 +78,14 @@ class PairedSamples(Dataset):
         """All samples as one batch, with the draws of epoch 0."""
         return self[0, np.arange(len(self))]
 
+    def having(self, *channels: int) -> Tensor:
+        """The numbers of the samples that have all of these modalities."""
+        return self.available[:, list(channels)].all(dim=1).nonzero().flatten()
+
     def using(self, *channels: int) -> "PairedSamples":
         """The samples that have all of these modalities, with these alone."""
         wanted = torch.tensor([channel in channels for channel in range(2)])
-        rows = (self.available | ~wanted).all(dim=1).nonzero().flatten()
+        rows = self.having(*channels)
         return self.restricted(rows, self.available[rows] & wanted)
 
     def undrawn(self) -> "PairedSamples":

@@ -38,8 +38,7 @@ class Predictions:
         subsets = {name: (channel,) for channel, name in enumerate(samples.NAMES)} | {"all": SUBSETS[-1]}
         if modalities not in subsets:
             raise ValueError(f"modalities is {modalities!r}, expected one of {', '.join(subsets)}")
-        wanted = torch.tensor([channel in subsets[modalities] for channel in range(2)])
-        numbers = (samples.available | ~wanted).all(dim=1).nonzero().flatten().tolist()
+        numbers = samples.having(*subsets[modalities]).tolist()
         self.names = numbers if names is None else [names[number] for number in numbers]
         if not numbers:
             raise ValueError(f"no sample has {modalities}: nothing to predict")
