@@ -139,9 +139,7 @@ def summary(scores: dict[str, list[pd.DataFrame]], args: argparse.Namespace) -> 
 
 def over_subsets(runs: list[pd.DataFrame], measure: str) -> list[pd.Series]:
     """Mean over subsets of each seed, in %: ET, TC, WT, and the mean of the three."""
-    means = pd.DataFrame(
-        [{region: 100 * by_subset(run)[measure, region].mean() for region in REGIONS} for run in runs]
-    )
+    means = pd.DataFrame([{region: 100 * by_subset(run)[measure, region].mean() for region in REGIONS} for run in runs])
     return [*(means[region] for region in REGIONS), means.mean(axis=1)]
 
 

@@ -48,13 +48,16 @@ def train(run: Path, words: Sequence[object], entries: Sequence[str]) -> Path:
     done = run / "trained"
     if not done.is_file():
         begun = (run / "checkpoints" / "last.pt").is_file()
+        print(f"{run.name}: {'going on' if begun else 'training'}", file=sys.stderr, flush=True)
         settings = [word for entry in entries for word in ("--set", entry)]
         medmiss("train", *(["--resume"] if begun else [*words, *settings]), "--out", run)
         done.touch()
+        print(f"{run.name}: trained", file=sys.stderr, flush=True)
     return run
 
 
 def measure(cases: Path, run: Path, *words: object) -> pd.DataFrame:
     """Score one network by subset, a finished measurement in no time; the lines of its `subsets.csv`."""
+    print(f"{run.name}: measuring", file=sys.stderr, flush=True)
     medmiss("subsets", cases, "--bundle", run, "--out", run / "scores", *words)
     return pd.read_csv(run / "scores" / "subsets.csv")

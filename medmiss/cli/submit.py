@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("masks", type=Path, metavar="PRED", help="folder of masks")
     parser.add_argument("--challenge", choices=CHALLENGES, required=True, help="whose rules hold")
     parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="the cases to be submitted")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help=".zip or .tar.gz (2018 to 2020: .zip)"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".zip or .tar.gz (2018 to 2020: .zip)")
     parser.add_argument("--labels", choices=LABELS, help="label values of masks without a record")
     parser.add_argument("--partial", action="store_true", help="submit although some cases have no mask")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE when it is there")

@@ -1,16 +1,19 @@
 """`medmiss train`: a thin layer over a bundle's training configuration."""
 
 import argparse
+import inspect
 import json
 import logging
 import shlex
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from medmiss.modalities import parse_subset
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_BUNDLE = "brats_shaspec"
 PROFILES = ("light", "published")
 SUMMARY = "train a bundle on a folder of cases"
 
@@ -52,7 +55,7 @@ Exit status: 0 done, 1 the run failed, 2 wrong usage. Research use only."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument("--bundle", metavar="B", help=f"name or folder (default: {DEFAULT_BUNDLE})")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of labelled cases")
     parser.add_argument("--phantoms", type=_positive, metavar="N", help="synthetic cases to train on, instead of DIR")
     parser.add_argument("--tissues", type=Path, metavar="FILE", help="tissue map for the synthetic cases")
@@ -89,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
     from medmiss.inference.bundle import resolve_bundle
 
     overrides = overrides_of(args)
-    source = resolve_bundle(args.bundle)
+    source = resolve_bundle(args.bundle or DEFAULT_BUNDLE)
     out = (args.out or Path("runs") / source.name).resolve()
     goes_on = args.resume and (out / "configs" / "train.json").is_file()
+    if args.resume and not goes_on and args.data is None and args.phantoms is None:
+        raise argparse.ArgumentError(None, f"--resume: there is no run in {out}; check --out")
     if not goes_on and (args.data is None) == (args.phantoms is None):
         raise argparse.ArgumentError(None, "what to train on: give either --data or --phantoms")
     if not args.resume and (out / "checkpoints" / "last.pt").is_file():
@@ -103,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     # Not at the top: they take seconds.
     from monai.bundle import ConfigParser
 
-    from medmiss.training.bundle import read_inputs, write_run_bundle
+    from medmiss.training.bundle import read_inputs, write_run_bundle, write_run_config
 
     files = [base / "configs" / "train.json"]
     if args.phantoms and not goes_on:  # the run's own configuration has it already
@@ -114,10 +119,14 @@ def run(args: argparse.Namespace) -> int:
             raise argparse.ArgumentError(None, f"bundle {base.name} has no {args.profile} profile")
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
+    if args.teacher is not None and "teacher_bundle" not in parser:
+        raise argparse.ArgumentError(None, f"--teacher: bundle {base.name} learns from none; leave it out")
     for name in overrides:
-        parent, _, _ = name.rpartition("::")
-        if name not in parser and (not parent or parent not in parser):
-            raise argparse.ArgumentError(None, f"{files[0]} has no entry {name}")
+        problem = entry_problem(parser, name)
+        if problem is not None:
+            raise argparse.ArgumentError(None, f"{files[0]} {problem}")
+    if goes_on and args.bundle is not None:
+        _check_same_method(parser, source, out)
     inputs = read_inputs(out) if goes_on else {}
     parser.update({**inputs, **overrides, "bundle_root": str(base), "output_dir": str(out)})
     if parser.get("teacher_bundle", "none needed") is None:
@@ -125,8 +134,10 @@ def run(args: argparse.Namespace) -> int:
     parser.parse()  # what a macro copies is copied with the changes of this run
     if not goes_on:
         write_run_bundle(source, parser.get(), out)
-    elif (out / "splits.json").is_file():
-        parser["splits"] = str(out / "splits.json")
+    else:
+        write_run_config(parser.get(), out)  # what this resumption changes holds for the next one too
+        if (out / "splits.json").is_file():
+            parser["splits"] = str(out / "splits.json")
     return _execute(parser, out)
 
 
@@ -139,15 +150,13 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     for path in (args.data, args.splits, args.tissues):
         if path is not None and not path.exists():
             raise argparse.ArgumentError(None, f"{path} does not exist")
-    from medmiss.inference.bundle import resolve_bundle
-
     overrides: dict[str, Any] = {
         "dataset_dir": _absolute(args.data),
         "phantoms": args.phantoms,
         "tissues": _absolute(args.tissues),
         "splits": _absolute(args.splits),
-        "start_from": None if args.start_from is None else str(weights_of(resolve_bundle(args.start_from))),
-        "teacher_bundle": None if args.teacher is None else str(resolve_bundle(args.teacher)),
+        "start_from": None if args.start_from is None else str(weights_of("--start-from", args.start_from)),
+        "teacher_bundle": None if args.teacher is None else str(weights_of("--teacher", args.teacher).parents[1]),
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "seed": args.seed,
@@ -170,16 +179,54 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def weights_of(bundle: Path) -> Path:
-    """The file of a bundle's weights.
+def weights_of(option: str, bundle: str) -> Path:
+    """The file of the weights of the bundle that the option names.
 
     Raises:
         argparse.ArgumentError: when it has none.
     """
-    weights = bundle / "models" / "model.pt"
+    from medmiss.inference.bundle import resolve_bundle
+
+    folder = resolve_bundle(bundle)
+    weights = folder / "models" / "model.pt"
     if not weights.is_file():
-        raise argparse.ArgumentError(None, f"--start-from: {bundle.name} has no weights ({weights}); train it first")
+        raise argparse.ArgumentError(None, f"{option}: {folder.name} has no weights ({weights}); train it first")
     return weights
+
+
+def entry_problem(parser: Any, name: str) -> str | None:
+    """Why the configuration in `parser` cannot have the entry `name` (`ID::ID`), or None when it can.
+
+    An entry can be one that is there already, or an argument that the component it belongs to takes.
+    """
+    from monai.bundle import ComponentLocator, ConfigComponent
+
+    if name in parser:
+        return None
+    parent, _, argument = name.rpartition("::")
+    component = parser.get(parent) if parent in parser else None
+    if not ConfigComponent.is_instantiable(component):
+        return f"has no entry {name}"
+    made = ConfigComponent(component, parent, ComponentLocator()).resolve_module_name()
+    target: Any = locate(made) if isinstance(made, str) else made
+    parameters = inspect.signature(target).parameters
+    if argument in parameters or argument.startswith("_") or "kwargs" in parameters:
+        return None
+    return f"has no entry {name}: {made} takes {', '.join(parameters)}"
+
+
+def _check_same_method(parser: Any, source: Path, out: Path) -> None:
+    """A run goes on with the method that it began with.
+
+    Raises:
+        argparse.ArgumentError: when the bundle `source` has another.
+    """
+    begun = parser.get("network_def", {}).get("_target_")
+    asked = json.loads((source / "configs" / "train.json").read_text()).get("network_def", {}).get("_target_")
+    if begun != asked:
+        raise argparse.ArgumentError(
+            None, f"--bundle: the run in {out} trains {begun}, not {asked}; leave --bundle out, or choose another --out"
+        )
 
 
 def _execute(parser: Any, out: Path) -> int:
@@ -207,7 +254,7 @@ def _execute(parser: Any, out: Path) -> int:
         logger.error("%s", cause)
         logger.debug("where it happened:", exc_info=error)
         return 1
-    logger.info("the best weights are in %s: medmiss predict --bundle %s uses them", out / "models" / "model.pt", out)
+    logger.info("the weights are in %s: medmiss predict --bundle %s uses them", out / "models" / "model.pt", out)
     return 0
 
 

@@ -35,9 +35,7 @@ class Exporter(Protocol):
     def files(self, case: str) -> list[str]:
         """The names of the files that it writes for a case: known before, so that a finished case is skipped."""
 
-    def __call__(
-        self, case: str, labels: np.ndarray, convention: LabelConvention, grid: Grid, folder: Path
-    ) -> None:
+    def __call__(self, case: str, labels: np.ndarray, convention: LabelConvention, grid: Grid, folder: Path) -> None:
         """Write them into `folder`, from `labels` `(X, Y, Z)` uint8 in the values of `convention`."""
 
 

@@ -123,9 +123,7 @@ class MMANet(ModalityDropout):
 
     def deployed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What a `ModalityDropout` with the same `missing` loads: neither the second head nor the weak subsets."""
-        return {
-            name: value for name, value in state.items() if name != "weak" and not name.startswith("regularizer.")
-        }
+        return {name: value for name, value in state.items() if name != "weak" and not name.startswith("regularizer.")}
 
     @torch.jit.unused
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
@@ -258,7 +256,8 @@ class CombinationMining:
         self.method.set_weak(subsets_without(strong, number))
         if not quiet:
             divergences = ", ".join(f"{value:.3g}" for value in mean.tolist())
-            logger.info("weak from now on: every subset without modality %d (KL without each: %s)", strong, divergences)
+            words = "weak from now on: every subset without modality %d of 0 to %d (KL without each: %s)"
+            logger.info(words, strong, number - 1, divergences)
 
     @torch.no_grad()
     def discrepancies(self) -> Tensor:

@@ -177,9 +177,7 @@ class SMIL(Method):
 def _descend(parameters: dict[str, Tensor], loss: Tensor, rate: float) -> dict[str, Tensor]:
     """One step down the gradient of `loss`, itself differentiable (Algorithm 1, line 7); unused parameters stay."""
     learning = [name for name, value in parameters.items() if value.requires_grad]
-    gradients = torch.autograd.grad(
-        loss, [parameters[name] for name in learning], create_graph=True, allow_unused=True
-    )
+    gradients = torch.autograd.grad(loss, [parameters[name] for name in learning], create_graph=True, allow_unused=True)
     moved = {
         name: parameters[name] - rate * gradient
         for name, gradient in zip(learning, gradients, strict=True)

@@ -275,5 +275,3 @@ def _stem(name: str) -> str:
 
 def _forms(challenge: Challenge) -> str:
     return f"a {' or '.join(challenge.archives)} archive of masks named {challenge.example}"
-
-

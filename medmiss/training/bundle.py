@@ -40,7 +40,16 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
         inference["modalities"] = config["modalities"]
     write_json(out / CONFIGS / "metadata.json", metadata)
     write_json(out / CONFIGS / "inference.json", inference)
-    # Last: where it is, the folder is complete, and a run that is resumed reads it.
+    write_run_config(config, out)  # last: where it is, the folder is complete, and a run that is resumed reads it
+
+
+def write_run_config(config: Any, out: Path) -> None:
+    """Write the training configuration of the run in `out`, the user's own paths apart from it.
+
+    Args:
+        config: with all changes of this run, a dictionary as in `train.json`.
+        out: output folder of the run.
+    """
     inputs = {name: config[name] for name in ("dataset_dir", "tissues", "teacher_bundle") if name in config}
     write_json(out / INPUTS, inputs)
     place = {"bundle_root": ".", "splits": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}

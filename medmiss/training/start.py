@@ -27,11 +27,15 @@ def started(network: nn.Module, weights: str | Path | None, device: str | torch.
         return network.to(device)
     own = network.state_dict()
     state = torch.load(weights, map_location="cpu", weights_only=True)
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    named = {name: value for name, value in state.items() if name in own}
+    fitting = {name: value for name, value in named.items() if own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"{weights}: none of its tensors fits the network; start from weights of the same backbone")
     network.load_state_dict(fitting, strict=False)
     fresh = sorted({name.partition(".")[0] for name in own.keys() - fitting.keys()})
     rest = f"; new: {', '.join(fresh)}" if fresh else ""
     logger.info("%d of %d tensors start from given weights%s", len(fitting), len(own), rest)
+    if len(fitting) < len(named):
+        unlike = len(named) - len(fitting)
+        logger.warning("%s: %d tensors have another shape and were not taken: another width?", weights, unlike)
     return network.to(device)

@@ -60,3 +60,54 @@ def test_starting_from_a_bundle_without_weights_is_refused(tmp_path: Path, capsy
         main(words)
     assert "--start-from: empty has no weights" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "network_def::alhpa=1"], "network_def::alhpa: medmiss.methods.ModalityDropout takes backbone"),
+        (["--set", "learning_rat=1"], "has no entry learning_rat"),
+        (["--set", "crop_size::x=1"], "has no entry crop_size::x"),
+        (["--teacher", "brats_shaspec"], "--teacher: bundle brats_dropout learns from none"),
+        (["--bundle", "brats_mmanet", "--teacher", "brats_lckd"], "--teacher: brats_lckd has no weights"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_before_anything_is_written(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--bundle", "brats_dropout", "--phantoms", "2", "--out", str(out), *words])
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_arguments_that_a_configuration_leaves_out_can_be_set(tmp_path: Path, bundle: Path):
+    config = bundle / "configs" / "train.json"
+    content = json.loads(config.read_text())
+    content["network_def"] = {"_target_": "medmiss.methods.ModalityDropout"}
+    config.write_text(json.dumps(content))
+    words = ["--bundle", str(bundle), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main(["train", *words, "--set", "network_def::missing=zero"]) == 1  # the interrupt
+    written = json.loads((tmp_path / "run" / "configs" / "train.json").read_text())
+    assert written["network_def"]["missing"] == "zero"
+
+
+def test_resuming_needs_a_run_and_its_method(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--out", str(out), "--resume"])
+    assert "--resume: there is no run in" in capsys.readouterr().err
+    assert main(["train", "--bundle", str(bundle), "--data", str(tmp_path), "--out", str(out)]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--bundle", "brats_lckd", "--out", str(out), "--resume"])
+    assert "trains None, not medmiss.methods.LCKD" in capsys.readouterr().err
+
+
+def test_what_a_resumption_changes_holds_for_the_next(tmp_path: Path, bundle: Path):
+    out = tmp_path / "run"
+    assert main(["train", "--bundle", str(bundle), "--data", str(tmp_path), "--out", str(out)]) == 1
+    assert main(["train", "--out", str(out), "--resume", "--epochs", "30"]) == 1
+    written = json.loads((out / "configs" / "train.json").read_text())
+    assert (written["epochs"], written["resume"], written["dataset_dir"]) == (30, False, None)
+    assert json.loads((out / "checkpoints" / "inputs.json").read_text())["dataset_dir"] == str(tmp_path)

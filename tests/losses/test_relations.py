@@ -25,6 +25,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 def by_hand(batch: tuple[Tensor, Tensor, Tensor], relation: str, gap: str, weighting: str) -> float:
     teacher, student, uncertainty = batch
+
     def relations(rows: Tensor) -> list[list[float]]:
         flat = [row.double().numpy().ravel() for row in rows]
         if relation == "cosine":

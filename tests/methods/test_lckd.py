@@ -285,9 +285,7 @@ def test_an_unknown_kind_of_election_is_an_error():
 def held(interval: float, record: Path | None = None, at_start: bool = False) -> tuple[list[int], TeacherElection]:
     """The iterations of a run of 4 x 6 with an election, and the handler after it."""
     evaluator = Idle()
-    election = TeacherElection(
-        network(), evaluator, Scores(PAPER), interval=interval, record=record, at_start=at_start
-    )
+    election = TeacherElection(network(), evaluator, Scores(PAPER), interval=interval, record=record, at_start=at_start)
     trainer = Engine(lambda engine, batch: None)
     trainer.state.rank = 0  # type: ignore[attr-defined]
     election.attach(trainer)
@@ -362,9 +360,7 @@ def test_a_stopped_and_resumed_run_is_the_unbroken_one(tmp_path: Path, items: Da
 
     def run(folder: Path, **options: Any) -> dict[str, Any]:
         method, metric = network(), RegionDice(NAMES)
-        evaluator = MethodEvaluator(
-            torch.device("cpu"), DataLoader(OneModality(items)), method, WholeVolume(), metric
-        )
+        evaluator = MethodEvaluator(torch.device("cpu"), DataLoader(OneModality(items)), method, WholeVolume(), metric)
         record = folder / "teachers.csv"
         return train(folder, method, [TeacherElection(method, evaluator, metric, 2, record=record)], **options)
 

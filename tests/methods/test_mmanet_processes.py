@@ -89,9 +89,7 @@ def whole() -> dict[str, Any]:
 
 @pytest.mark.parametrize("weak", WEAK)
 @pytest.mark.parametrize("incomplete", INCOMPLETE)
-def test_the_halves_train_as_the_whole(
-    halves: list[dict[str, Any]], whole: dict[str, Any], incomplete: str, weak: str
-):
+def test_the_halves_train_as_the_whole(halves: list[dict[str, Any]], whole: dict[str, Any], incomplete: str, weak: str):
     first, second, expected = (each[f"{incomplete}, {weak}"] for each in (*halves, whole))
     mean = {name: (term + second["terms"][name]) / 2 for name, term in first["terms"].items()}
     torch.testing.assert_close(mean, expected["terms"], rtol=1e-5, atol=1e-6)

@@ -177,9 +177,7 @@ SPOILT: dict[str, tuple[Spoil, str, str]] = {
         "copy-00001-000.nii.gz",
     ),
     "unknown case": (
-        lambda kit, files: zipped(
-            *files.items(), ("BraTS-GLI-00009-000.nii.gz", kit.packed(kit.image(kit.tumour(3))))
-        ),
+        lambda kit, files: zipped(*files.items(), ("BraTS-GLI-00009-000.nii.gz", kit.packed(kit.image(kit.tumour(3))))),
         "unknown-case",
         "BraTS-GLI-00009-000.nii.gz",
     ),

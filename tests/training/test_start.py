@@ -39,3 +39,11 @@ def test_a_network_that_shares_nothing_is_refused(tmp_path: Path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
     with pytest.raises(ValueError, match="none of its tensors fits the network; start from weights of the same"):
         started(make(ModalityDropout, 0), tmp_path / "other.pt")
+
+
+def test_tensors_of_another_shape_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    torch.save(make(ModalityDropout, 1).state_dict(), tmp_path / "plain.pt")
+    started(make(ShaSpec, 2), tmp_path / "plain.pt")
+    assert not caplog.records or all(record.levelname == "INFO" for record in caplog.records)
+    started(make(ModalityDropout, 2, channels=(4, 12)), tmp_path / "plain.pt")
+    assert "have another shape and were not taken" in caplog.text
