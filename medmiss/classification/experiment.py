@@ -37,7 +37,7 @@ class AvMnist:
     sound: str = "lenet"
     drop: str = "uniform_size"
 
-    def setup(self, seed: int) -> Setup:
+    def setup(self, seed: int = 0) -> Setup:
         """For `SYSTEMS`."""
         backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound)
         return Setup(backbone, SmilLeNets(self.hidden, self.dropout), self.recipe, seed)

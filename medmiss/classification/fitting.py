@@ -36,7 +36,7 @@ class Recipe:
     learning_rate: float = 1e-3
     decay: float = 0.9
     decay_epochs: int = 20
-    weight_decay: float = 1e-2
+    weight_decay: float = 1e-3
 
 
 def batches(samples: PairedSamples, recipe: Recipe, seed: int) -> DataLoader:

@@ -50,6 +50,11 @@ class Setup:
     smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30})
     mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 30.0, "beta": 0.5})
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is a method's own, for the record of a run."""
+        return {"mckd": {"meta_interval": self.meta_interval}, "smil": dict(self.smil), "mmanet": dict(self.mmanet)}
+
 
 def plain(setup: Setup, missing: str = "mean") -> ModalityDropout:
     """The network without any paper's terms."""

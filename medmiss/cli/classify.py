@@ -120,7 +120,7 @@ def classify_digits(args: argparse.Namespace) -> int:
     if args.epochs is not None:
         how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
     file = prepared(args.data, args.out, args.variant)
-    settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how)}
+    settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how), "methods": how.setup().options}
     changed = remember(args.out, settings)
     if changed:
         raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
