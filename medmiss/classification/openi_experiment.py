@@ -96,7 +96,7 @@ class OpenI:
         task = nn.CrossEntropyLoss()
         if method == "shaspec":
             return Encoded([image, text], ShaSpec(backbone, 2, task_loss=task))
-        return Encoded([image, text], ModalityDropout(backbone, 2, "zero", task))
+        return Encoded([image, text], ModalityDropout(backbone, 2, "zero", task_loss=task))
 
 
 def train_reports(

@@ -58,7 +58,7 @@ class Setup:
 
 def plain(setup: Setup, missing: str = "mean") -> ModalityDropout:
     """The network without any paper's terms."""
-    return ModalityDropout(setup.backbone, 2, missing, nn.CrossEntropyLoss())
+    return ModalityDropout(setup.backbone, 2, missing, task_loss=nn.CrossEntropyLoss())
 
 
 def lower(setup: Setup, sets: Sets) -> Method:

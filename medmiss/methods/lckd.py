@@ -37,7 +37,8 @@ class LCKD(ModalityDropout):
         distance: `"l1"` (the published choice) or `"mse"`, means over elements.
         detach_teacher: the gradient moves students alone, as in the published code; the paper is silent. Teachers
             teach each other too, either way (Eq. 4).
-        missing: what stands for a missing modality (Eq. 5: the mean).
+        missing: what stands for a missing modality at the bottleneck (Eq. 5: the mean).
+        missing_skips: see `ModalityDropout`.
         task_loss: loss of the output against the label.
 
     Raises:
@@ -54,9 +55,10 @@ class LCKD(ModalityDropout):
         distance: str = "l1",
         detach_teacher: bool = True,
         missing: str = "mean",
+        missing_skips: str = "zero",
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(backbone, modalities, missing, task_loss)
+        super().__init__(backbone, modalities, missing, missing_skips, task_loss)
         self.check_option("distance", distance, tuple(DISTANCES))
         self.register_buffer("teachers", torch.zeros(modalities, dtype=torch.bool))
         self.alpha = alpha

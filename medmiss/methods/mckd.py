@@ -48,7 +48,8 @@ class MCKD(ModalityDropout):
         initial: the importance at the start, `"equal"`, or `"random"` ~ U(0, 1) as in the published code.
         detach_teacher: the gradient moves the student j of a pair alone, as in the published code; otherwise both,
             and the weights all but lose their direction, as the sum is nearly symmetric.
-        missing: what stands for a missing modality (Eq. 2: the mean).
+        missing: what stands for a missing modality at the bottleneck (Eq. 2: the mean).
+        missing_skips: see `ModalityDropout`.
         task_loss: loss of the output against the label.
 
     Raises:
@@ -65,9 +66,10 @@ class MCKD(ModalityDropout):
         initial: str = "equal",
         detach_teacher: bool = True,
         missing: str = "mean",
+        missing_skips: str = "zero",
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(backbone, modalities, missing, task_loss)
+        super().__init__(backbone, modalities, missing, missing_skips, task_loss)
         self.check_option("distance", distance, tuple(DISTANCES))
         self.check_option("normalization", normalization, tuple(NORMALIZATIONS))
         self.check_option("initial", initial, ("equal", "random"))
@@ -124,8 +126,7 @@ class MCKD(ModalityDropout):
         embeddings = completed(levels[-1], self.missing)
         weights = NORMALIZATIONS[self.normalization](importance)
         weighted = embeddings * weights.reshape(-1, *[1] * (embeddings.dim() - 2))
-        skips = [completed(level, self.missing) for level in levels[:-1]]
-        return self.task_loss(self.decoder(weighted, skips), label)
+        return self.task_loss(self.decoder(weighted, self.skips(levels)), label)
 
 
 class MetaStep:

@@ -63,6 +63,7 @@ class MMANet(ModalityDropout):
             concatenated embeddings of all modalities (the paper's fusion module F); of the teacher's decoder too.
             `"bottom"` of `LightUNet`, `"up.0"` of `ResNetASPP`.
         missing: see `ModalityDropout`; zero is what is published.
+        missing_skips: see `ModalityDropout`.
         task_loss: see `ModalityDropout`; a mean over samples.
 
     Raises:
@@ -83,9 +84,10 @@ class MMANet(ModalityDropout):
         outputs: str = "regions",
         fused: str = "bottom",
         missing: str = "zero",
+        missing_skips: str = "zero",
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(backbone, modalities, missing, task_loss)
+        super().__init__(backbone, modalities, missing, missing_skips, task_loss)
         self.check_option("distillation", distillation, tuple(DISTILLATIONS))
         self.check_option("regularization", regularization, ("mined", "single"))
         self.check_option("outputs", outputs, ("regions", "classes"))
@@ -122,7 +124,7 @@ class MMANet(ModalityDropout):
         self.weak[_codes(subsets.to(self.weak.device))] = True
 
     def deployed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a `ModalityDropout` with the same `missing` loads: neither the second head nor the weak subsets."""
+        """What a `ModalityDropout` with the same `missing` and `missing_skips` loads: neither the second head nor the weak subsets."""
         return {name: value for name, value in state.items() if name != "weak" and not name.startswith("regularizer.")}
 
     @torch.jit.unused
@@ -132,7 +134,8 @@ class MMANet(ModalityDropout):
         Raises:
             ValueError: when there is to be MAD and no teacher is attached.
         """
-        *skips, bottleneck = [completed(level, self.missing) for level in self.encode(image, present)]
+        levels = self.encode(image, present)
+        bottleneck, skips = completed(levels[-1], self.missing), self.skips(levels)
         with _output_of(_fusion_of(self, self.fused)) as fused:
             logits = self.decoder(bottleneck, skips)
         terms = {"task": self.task_loss(logits, label)}

@@ -20,26 +20,31 @@ class ModalityDropout(Method):
     Args:
         backbone: makes the encoder and the decoder, such as `medmiss.networks.LightUNet`.
         modalities: N.
-        missing: what stands for a missing modality: the `"mean"` or the `"first"` of the available ones, or
-            `"zero"`.
+        missing: what stands for a missing modality at the bottleneck: the `"mean"` or the `"first"` of the available
+            ones, or `"zero"`.
+        missing_skips: the same of the finer levels' features, where the papers are silent. Zero lets the decoder see
+            which modalities it was given (see docs/comparison.md).
         task_loss: loss of the output against the label; `RegionLoss` when left out.
 
     Raises:
-        ValueError: when `missing` has no such value.
+        ValueError: when `missing` or `missing_skips` has no such value.
     """
 
     def __init__(
         self,
         backbone: Any,
         modalities: int = 4,
-        missing: str = "mean",
+        missing: str = "zero",
+        missing_skips: str = "zero",
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(task_loss or RegionLoss())
         self.check_option("missing", missing, MISSING)
+        self.check_option("missing_skips", missing_skips, MISSING)
         self.shared = SharedEncoder(backbone.shared_encoder())
         self.decoder = backbone.decoder(modalities)
         self.missing = missing
+        self.missing_skips = missing_skips
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
         """Predict from the modalities that are present; see `Method.forward`."""
@@ -58,7 +63,11 @@ class ModalityDropout(Method):
 
     def decode(self, levels: list[ModalityFeatures]) -> Tensor:
         """Complete every level and decode to logits `(B, regions, X, Y, Z)`."""
+        return self.decoder(completed(levels[-1], self.missing), self.skips(levels))
+
+    def skips(self, levels: list[ModalityFeatures]) -> list[Tensor]:
+        """The completed finer levels, finest first, each `(B, N, C, ...)`."""
         skips: list[Tensor] = []
         for level in levels[:-1]:
-            skips.append(completed(level, self.missing))
-        return self.decoder(completed(levels[-1], self.missing), skips)
+            skips.append(completed(level, self.missing_skips))
+        return skips

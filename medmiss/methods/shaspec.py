@@ -14,10 +14,12 @@ from torch.nn import functional
 from medmiss.losses import DISTANCES, Distance, RegionLoss, pair_distances
 from medmiss.methods.method import Method
 from medmiss.networks import (
+    MISSING,
     ModalityFeatures,
     SharedEncoder,
     SpecificEncoders,
     complete,
+    completed,
     first_available,
     mean_available,
     presence_of,
@@ -35,8 +37,10 @@ class ShaSpec(Method):
         alignment: `"ce"` (Eq. 6), `"kl"` (Eq. 7), `"l1"` or `"mse"` (Eq. 8; l1 is the published choice).
         pairs: which pairs the alignment of Eqs. 7-8 runs over: `"all"` pairs, averaged and scaled to N
             pairs, or the `"ring"` 0-1, 1-2, ..., (N-1)-0 of the published code.
-        missing: what stands for a missing modality: the `"mean"` of the available ones (Eq. 4) or the
-            `"first"` of them, as in the published code.
+        missing: what stands for a missing modality at the bottleneck: the `"mean"` of the available ones (Eq. 4) or
+            the `"first"` of them, as in the published code.
+        missing_skips: the same of the finer levels' features, `"zero"` too, where the paper is silent. The published
+            code encodes the missing modality's zeros there, from which the decoder can tell that it is missing.
         align_missing: let the generated features of missing modalities take part in the alignment, as in
             the published code. The paper omits them. (There is no specific feature of a missing modality,
             so that the domain classification is always over the available ones.)
@@ -59,6 +63,7 @@ class ShaSpec(Method):
         alignment: str = "l1",
         pairs: str = "all",
         missing: str = "mean",
+        missing_skips: str = "zero",
         align_missing: bool = False,
         projection_channels: int = 16,
         domain_level: int = -1,
@@ -68,6 +73,7 @@ class ShaSpec(Method):
         self.check_option("alignment", alignment, ("ce", "kl", "l1", "mse"))
         self.check_option("pairs", pairs, ("all", "ring"))
         self.check_option("missing", missing, ("mean", "first"))
+        self.check_option("missing_skips", missing_skips, MISSING)
         channels = backbone.bottleneck_channels
         self.shared = SharedEncoder(backbone.shared_encoder())
         self.specific = SpecificEncoders(
@@ -84,6 +90,7 @@ class ShaSpec(Method):
         self.alignment = alignment
         self.pairs = pairs
         self.missing = missing
+        self.missing_skips = missing_skips
         self.align_missing = align_missing
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
@@ -113,12 +120,12 @@ class ShaSpec(Method):
         return mean_available(features) if self.missing == "mean" else first_available(features)
 
     def _decode(self, shared: list[ModalityFeatures], specific: ModalityFeatures) -> Tensor:
-        """Fuse (Eq. 2), complete the missing (Eq. 4; on skips, where the paper is silent, alike) and decode (Eq. 3)."""
+        """Fuse (Eq. 2), complete the missing (Eq. 4; the skips as `missing_skips` says) and decode (Eq. 3)."""
         bottom = shared[-1]
         embeddings = complete(self.fuse(bottom, specific), self._generate(bottom))
         skips: list[Tensor] = []
         for level in shared[:-1]:
-            skips.append(complete(level, self._generate(level)))
+            skips.append(completed(level, self.missing_skips))
         return self.decoder(embeddings, skips)
 
     @torch.jit.unused

@@ -17,7 +17,7 @@ def image() -> Tensor:
 
 
 def plain() -> ModalityDropout:
-    return ModalityDropout(LeNets(8, 8, dropout=0.0), 2, "zero", nn.CrossEntropyLoss())
+    return ModalityDropout(LeNets(8, 8, dropout=0.0), 2, "zero", task_loss=nn.CrossEntropyLoss())
 
 
 @pytest.mark.parametrize("make", [AutoEncoder, GAN])

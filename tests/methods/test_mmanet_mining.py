@@ -126,7 +126,7 @@ def test_the_average_over_the_warm_up_decides(scripted, caplog):
     with caplog.at_level(logging.INFO):
         run(mining, epochs=1, length=3)
     assert weak_subsets(method) == {"101", "100", "001"}
-    assert "every subset without modality 1 (KL without each: 0.267, 0.533, 0.1)" in caplog.text
+    assert "every subset without modality 1 of 0 to 2 (KL without each: 0.267, 0.533, 0.1)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ def network(**options: object) -> ModalityDropout:
 
 
 @pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.parametrize("missing_skips", MISSING)
 def test_an_absent_modality_changes_neither_output_nor_loss_nor_gradient(
-    missing: str, image: Tensor, present: Tensor, label: Tensor
+    missing: str, missing_skips: str, image: Tensor, present: Tensor, label: Tensor
 ):
     results = []
     for content in (0.0, torch.nan):
-        method = network(missing=missing)
+        method = network(missing=missing, missing_skips=missing_skips)
         filled = image.clone()
         filled[~present] = content
         terms = method.loss_terms(filled, present, label, torch.ones_like(present))
@@ -50,9 +51,21 @@ def test_the_stand_ins():
     assert {missing: completed(features, missing).squeeze(-1).tolist() for missing in MISSING} == expected
 
 
-def test_an_unknown_stand_in_is_refused():
-    with pytest.raises(ValueError, match="ModalityDropout: missing is 'median', expected one of mean, first, zero"):
-        network(missing="median")
+def test_every_level_has_its_stand_in(image: Tensor, present: Tensor):
+    method = network(missing="mean", missing_skips="zero")
+    levels = method.encode(image, present)
+    inputs: list[object] = []
+    method.decoder.register_forward_pre_hook(lambda _, args: inputs.extend(args))
+    method(image, present)
+    assert torch.equal(inputs[0], completed(levels[-1], "mean"))
+    assert all(torch.equal(skip, completed(level, "zero")) for skip, level in zip(inputs[1], levels, strict=False))
+    assert not inputs[1][0][~present].any()
+
+
+@pytest.mark.parametrize("option", ["missing", "missing_skips"])
+def test_an_unknown_stand_in_is_refused(option: str):
+    with pytest.raises(ValueError, match=f"ModalityDropout: {option} is 'median', expected one of mean, first, zero"):
+        network(**{option: "median"})
 
 
 def test_torchscript_is_the_same(image: Tensor, present: Tensor):

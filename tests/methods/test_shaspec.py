@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmiss.methods import ShaSpec
+from medmiss.networks import MISSING
 
 GARBAGE = [float("nan"), float("inf"), -1e30, 7.0]
 
@@ -30,15 +31,20 @@ def decoder_inputs(method: ShaSpec, image: Tensor, present: Tensor) -> tuple[Ten
 
 
 def generated(each: dict[int, np.ndarray], missing: str) -> np.ndarray:
-    """Eq. 4 of one sample, from the shared features of its available modalities."""
+    """Eq. 4 of one sample, from the shared features of its available modalities, or the zeros of skips."""
+    if missing == "zero":
+        return np.zeros_like(each[min(each)])
     if missing == "first":
         return each[min(each)]
     return sum(each.values(), np.zeros(())) / len(each)
 
 
 @pytest.mark.parametrize("missing", ["mean", "first"])
-def test_the_decoder_sees_fused_features_and_for_missing_modalities_generated_ones(shaspec, image, present, missing):
-    method = shaspec(missing=missing).eval()
+@pytest.mark.parametrize("missing_skips", MISSING)
+def test_the_decoder_sees_fused_features_and_for_missing_modalities_generated_ones(
+    shaspec, image, present, missing, missing_skips
+):
+    method = shaspec(missing=missing, missing_skips=missing_skips).eval()
     bottleneck, skips = decoder_inputs(method, image, present)
     assert bottleneck.shape == (5, 4, 8, 2, 3, 2)
     assert [skip.shape for skip in skips] == [(5, 4, 4, 4, 6, 4)]
@@ -57,7 +63,7 @@ def test_the_decoder_sees_fused_features_and_for_missing_modalities_generated_on
                 expected = r[i] + np.einsum("oc,cxyz->oxyz", projection, np.concatenate([r[i], s[i]]))
                 expected_skip = skip[i]
             else:  # Eq. 4
-                expected, expected_skip = generated(r, missing), generated(skip, missing)
+                expected, expected_skip = generated(r, missing), generated(skip, missing_skips)
             np.testing.assert_allclose(bottleneck[b, i], expected, atol=2e-5)
             np.testing.assert_allclose(skips[0][b, i], expected_skip, atol=2e-5)
 
@@ -170,7 +176,7 @@ def test_the_same_class_serves_a_classifier_of_two_modalities(digits, alignment)
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in method.parameters())
 
 
-@pytest.mark.parametrize("option", ["alignment", "pairs", "missing"])
+@pytest.mark.parametrize("option", ["alignment", "pairs", "missing", "missing_skips"])
 def test_an_unknown_option_is_an_error_that_names_it(shaspec, option):
     with pytest.raises(ValueError, match=f"{option} is 'median', expected one of"):
         shaspec(**{option: "median"})
