@@ -165,7 +165,7 @@ class Full2Miss(ModalityDropout):
         weight: float = 1.0,
         task_loss: nn.Module | None = None,
     ) -> None:
-        super().__init__(backbone, 2, "zero", task_loss or nn.CrossEntropyLoss())
+        super().__init__(backbone, 2, "zero", task_loss=task_loss or nn.CrossEntropyLoss())
         self._teacher = (teacher.eval().requires_grad_(False),)  # a tuple keeps it out of the state dict
         self.modality = modality
         self.temperature = temperature

@@ -124,7 +124,7 @@ class MMANet(ModalityDropout):
         self.weak[_codes(subsets.to(self.weak.device))] = True
 
     def deployed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a `ModalityDropout` with the same `missing` and `missing_skips` loads: neither the second head nor the weak subsets."""
+        """What a `ModalityDropout` with the same stand-ins loads: neither the second head nor the weak subsets."""
         return {name: value for name, value in state.items() if name != "weak" and not name.startswith("regularizer.")}
 
     @torch.jit.unused

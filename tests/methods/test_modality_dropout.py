@@ -1,6 +1,7 @@
 """The plain network: absent modalities have no influence, and stand-ins are what they are said to be."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_the_stand_ins():
 def test_every_level_has_its_stand_in(image: Tensor, present: Tensor):
     method = network(missing="mean", missing_skips="zero")
     levels = method.encode(image, present)
-    inputs: list[object] = []
+    inputs: list[Any] = []
     method.decoder.register_forward_pre_hook(lambda _, args: inputs.extend(args))
     method(image, present)
     assert torch.equal(inputs[0], completed(levels[-1], "mean"))
