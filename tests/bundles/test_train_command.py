@@ -51,7 +51,7 @@ def test_dedicated_training_and_prediction_use_the_subset_alone(
         (["--epochs", "0"], "expected a number above 0"),
         (["--bundle", "nothing"], "bundle 'nothing'"),
         (["--bundle", "brats_dropout", "--profile", "published"], "bundle brats_dropout has no published profile"),
-        (["--teacher", "brats_dropout"], "has no entry teacher_bundle"),
+        (["--teacher", "brats_shaspec"], "--teacher: bundle brats_shaspec learns from none; leave it out"),
     ],
 )
 def test_wrong_usage_is_said_and_writes_nothing(tmp_path: Path, words: list[str], message: str, capsys):
