@@ -35,7 +35,7 @@ where the bundle has it.
   medmiss train --bundle brats_mmanet --data CASES --out runs/mmanet --teacher runs/teacher
 
 --phantoms N trains on N synthetic cases instead, made in the first epoch and kept in OUT/cache; --tissues
-bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM; such as that of the SRI24 atlas).
+bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM), or on an atlas's folder (medmiss phantom --help).
 
 Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE.
 On several GPUs, with B the bundle's folder, CASES and OUT:
@@ -46,7 +46,7 @@ examples:
   medmiss train --data CASES --out runs/mine
   medmiss train --out runs/mine --resume
   medmiss train --data CASES --out runs/flair_t2 --subset flair,t2 --epochs 100
-  medmiss train --phantoms 200 --tissues tissues.nii.gz --out runs/synthetic
+  medmiss train --phantoms 200 --tissues sri24 --out runs/synthetic
   medmiss train --data CASES --out runs/wide --set "network_def::alpha=0.2" --set "train::trainer::clip_norm=1"
 
 Exit status: 0 done, 1 the run failed, 2 wrong usage. Research use only."""
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="B", help=f"name or folder (default: {DEFAULT_BUNDLE})")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of labelled cases")
     parser.add_argument("--phantoms", type=_positive, metavar="N", help="synthetic cases to train on, instead of DIR")
-    parser.add_argument("--tissues", type=Path, metavar="FILE", help="tissue map for the synthetic cases")
+    parser.add_argument("--tissues", type=Path, metavar="PATH", help="tissue map or atlas for the synthetic cases")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<bundle>)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="which cases train and which validate")

@@ -37,16 +37,20 @@ class Structure(IntEnum):
     BLOOD = 14
 
 
-def warped(tissues: Tensor, fields: Fields, masses: list[tuple[np.ndarray, float]]) -> tuple[Tensor, Tensor]:
+def warped(
+    tissues: Tensor, fields: Fields, masses: list[tuple[np.ndarray, float]], texture: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Another head of the same kind: random affine, elastic warp, and tissue pushed away from tumours.
 
     Args:
         tissues: `(X, Y, Z)` uint8.
         fields: source of randomness on the same grid.
         masses: centre (voxels) and radius (voxels) of each tumour that displaces tissue.
+        texture: `(K, X, Y, Z)`, goes with the tissues.
 
     Returns:
-        The warped tissues, and the distance of each voxel to the mid-sagittal plane in voxels, both `(X, Y, Z)`.
+        The warped tissues, and the distance of each voxel to the mid-sagittal plane in voxels, both `(X, Y, Z)`; and
+        the warped texture.
     """
     shape = tissues.shape
     middle = torch.tensor([(n - 1) / 2 for n in shape])
@@ -73,15 +77,13 @@ def warped(tissues: Tensor, fields: Fields, masses: list[tuple[np.ndarray, float
         centred[axis] += fields.scale * (
             fields.uniform(1.5, 4) * fields.smooth(45) + fields.uniform(0.3, 1.0) * fields.smooth(18)
         )
-    normalised = centred / middle.reshape(3, 1, 1, 1)
-    sampled = functional.grid_sample(
-        tissues[None, None].float(),
-        normalised.flip(0).permute(1, 2, 3, 0)[None],
-        mode="nearest",
-        padding_mode="zeros",
-        align_corners=True,
-    )
-    return sampled[0, 0].to(torch.uint8), centred[0].abs()
+    places = (centred / middle.reshape(3, 1, 1, 1)).flip(0).permute(1, 2, 3, 0)[None]
+
+    def sampled(volumes: Tensor, mode: str) -> Tensor:
+        return functional.grid_sample(volumes[None], places, mode=mode, padding_mode="zeros", align_corners=True)[0]
+
+    moved = sampled(tissues[None].float(), "nearest")[0].to(torch.uint8)
+    return moved, centred[0].abs(), None if texture is None else sampled(texture, "bilinear")
 
 
 def surface_depth(head: Tensor, scale: float) -> Tensor:

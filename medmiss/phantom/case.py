@@ -12,11 +12,14 @@ from medmiss.phantom.anatomy import add_confounders, surface_depth, warped
 from medmiss.phantom.brain import procedural_tissues
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import render
-from medmiss.phantom.tissues import FULL_SHAPE, read_tissues
+from medmiss.phantom.tissues import FULL_SHAPE, read_anatomy
 from medmiss.phantom.tumour import LABELS, add_tumour, draw_tumours
 
 BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
 """Affine of every BraTS volume: LPS voxel order, 1 mm."""
+
+GENERATOR = 2
+"""Changes whenever the same arguments come to give another patient."""
 
 _ANATOMIES = 64
 """How many different procedural brains there are; each is warped anew for every case."""
@@ -50,28 +53,31 @@ def make_case(
         seed: the set.
         index: the patient.
         shape: grid at 1 mm; anything smaller than BraTS's 240x240x155 holds a smaller head.
-        tissues: a tissue map (1 CSF, 2 GM, 3 WM), such as SRI24's; a procedural brain by default.
+        tissues: a tissue map (1 CSF, 2 GM, 3 WM), or the folder of an atlas with texture as well (see
+            `medmiss.phantom.tissues.read_anatomy`), such as SRI24's; a procedural brain by default.
         healthy: no tumour: what looks like one is there alone.
 
     Raises:
-        CaseError: when the tissue map is not one.
+        CaseError: when the tissue map or the atlas is not one.
     """
     scale = shape[0] / FULL_SHAPE[0]
-    if tissues is None:
-        source = procedural_tissues((seed, index % _ANATOMIES, 1), shape)
-    else:
-        source = read_tissues(Path(tissues), shape)
+    source, texture = (
+        (procedural_tissues((seed, index % _ANATOMIES, 1), shape), None)
+        if tissues is None
+        else read_anatomy(Path(tissues), shape)
+    )
     box = _head_box(source, margin=round(14 * scale))
     small = source[box]
     fields = Fields((seed, index), tuple(small.shape), scale)
     tumours = [] if healthy else draw_tumours(small, surface_depth(small > 0, scale), fields)
-    anatomy, midline = warped(small, fields, [(tumour.centre, tumour.radius) for tumour in tumours])
+    masses = [(tumour.centre, tumour.radius) for tumour in tumours]
+    anatomy, midline, texture = warped(small, fields, masses, None if texture is None else texture[(slice(None), *box)])
     structures = add_confounders(anatomy, surface_depth(anatomy > 0, scale), midline, fields)
     for tumour in tumours:
         structures = add_tumour(structures, tumour, fields)
     images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
-    images[(slice(None), *box)] = render(structures, fields).numpy()
+    images[(slice(None), *box)] = render(structures, fields, texture).numpy()
     labels[box] = LABELS[structures.numpy()]
     affine = BRATS_AFFINE.copy()
     affine[1, 3] = shape[1] - 1

@@ -10,7 +10,7 @@ from monai.transforms import Transform
 
 from medmiss.cases import CONVENTIONS, Case, Grid
 from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
-from medmiss.phantom.case import make_case
+from medmiss.phantom.case import GENERATOR, make_case
 from medmiss.phantom.tissues import FULL_SHAPE
 
 
@@ -22,9 +22,10 @@ class PhantomRecipe(Case):
         seed: of the set.
         index: of the patient in it.
         shape: grid, voxels of 1 mm.
-        tissues: tissue map, None for the procedural brain.
+        tissues: tissue map or folder of an atlas, None for the procedural brain.
         kept: the modalities it has.
         healthy: without a tumour.
+        generator: what makes it.
     """
 
     seed: int = 0
@@ -33,6 +34,7 @@ class PhantomRecipe(Case):
     tissues: Path | None = None
     kept: Subset = MODALITIES
     healthy: bool = False
+    generator: int = GENERATOR
 
     @property
     def available(self) -> Subset:
@@ -56,8 +58,8 @@ def phantom_recipes(
         ValueError: when a modality is unknown.
         FileNotFoundError: when there is no such tissue map.
     """
-    if tissues is not None and not Path(tissues).is_file():
-        raise FileNotFoundError(f"there is no tissue map {tissues}; leave it out for the procedural brain")
+    if tissues is not None and not Path(tissues).exists():
+        raise FileNotFoundError(f"there is no tissue map or atlas {tissues}; leave it out for the procedural brain")
     return [
         PhantomRecipe(
             name=f"phantom_{seed}_{index:05d}",

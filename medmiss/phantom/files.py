@@ -13,8 +13,8 @@ from medmiss import __version__
 from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_case
 from medmiss.cases.files import write_json
 from medmiss.modalities import MODALITIES
-from medmiss.phantom.case import PhantomCase, make_case
-from medmiss.phantom.tissues import FULL_SHAPE
+from medmiss.phantom.case import GENERATOR, PhantomCase, make_case
+from medmiss.phantom.tissues import FULL_SHAPE, anatomy_files
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def write_cases(
         cases: how many.
         layout: key of `medmiss.cases.LAYOUTS`.
         missing: `"none"`, or `"random"`: each case lacks one to three modalities.
-        tissues: tissue map, None for the procedural brain.
+        tissues: tissue map or folder of an atlas, None for the procedural brain.
         seed: of the set.
         shape: grid, voxels of 1 mm; a smaller one holds a smaller head.
         progress: show a progress bar when standard error is a terminal.
@@ -71,9 +71,10 @@ def write_cases(
         )
     recipe = {
         "medmiss": __version__,
+        "generator": GENERATOR,
         "layout": layout,
         "missing": missing,
-        "tissues": None if tissues is None else hashlib.sha256(Path(tissues).read_bytes()).hexdigest(),
+        "tissues": None if tissues is None else _fingerprint(Path(tissues)),
         "seed": seed,
         "shape": list(shape),
         "healthy": healthy,
@@ -98,6 +99,21 @@ def write_cases(
     if skipped:
         logger.info("%d of %d synthetic cases were there already", skipped, cases)
     return names
+
+
+def _fingerprint(source: Path) -> str:
+    """Of the files of an anatomy.
+
+    Raises:
+        CaseError: when one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in anatomy_files(source):
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise CaseError("tissue map", str(error), "a file", "check the path", file) from error
+    return digest.hexdigest()
 
 
 def _kept(seed: int, index: int) -> tuple[str, ...]:

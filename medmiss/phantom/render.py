@@ -13,6 +13,7 @@ from torch import Tensor
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.fields import Fields, apply_along, blur, box_mean
+from medmiss.phantom.tissues import TEXTURES
 
 RANGES: dict[Structure, dict[str, tuple[float, float]]] = {
     Structure.CSF: {"flair": (0.1, 0.8), "t1": (0.25, 0.72), "t2": (1.6, 3.6)},
@@ -35,6 +36,15 @@ RANGES: dict[Structure, dict[str, tuple[float, float]]] = {
 TUMOUR = [structure for structure in Structure if structure >= Structure.OEDEMA]
 FIELD_LENGTHS = (60.0, 30.0, 12.0, 6.0, 3.0)
 """mm; the fields that regional drift (the long ones) and texture (the short ones) are mixed from."""
+SYMMETRIC_LENGTHS = (60.0, 30.0)
+"""mm; the fields of what is brighter than its tissue on both sides alike, such as the white matter at the back."""
+TEXTURED = {
+    **dict.fromkeys((Structure.CSF, Structure.GREY, Structure.WHITE, Structure.WHITE_LESION), 1.0),
+    Structure.OEDEMA: 0.4,
+}
+"""Structures that show the atlas's texture, and how much of it."""
+LIKE = {"flair": "flair", "t1": "t1", "t1c": "t1", "t2": "t2"}
+"""The image of the atlas, by `TEXTURES`, that a modality's texture is most like."""
 
 
 def draw_contrast(fields: Fields) -> Tensor:
@@ -56,19 +66,43 @@ def draw_contrast(fields: Fields) -> Tensor:
     return torch.from_numpy(contrast)
 
 
-def render(structures: Tensor, fields: Fields) -> Tensor:
+def render(structures: Tensor, fields: Fields, texture: Tensor | None = None) -> Tensor:
     """Render the four images, `(4, X, Y, Z)` float32, background 0, white matter about 1.
 
     Args:
         structures: `(X, Y, Z)` uint8 values of `Structure`.
         fields: source of randomness on the same grid.
+        texture: `(3, X, Y, Z)`, in the order of `TEXTURES`, as `medmiss.phantom.tissues.read_anatomy` gives it.
     """
     contrast = draw_contrast(fields)
     brain = structures.flatten().nonzero().flatten()
     shared = [fields.smooth(length).flatten()[brain] for length in FIELD_LENGTHS]
+    shared += [mirrored(fields.smooth(length)).flatten()[brain] for length in SYMMETRIC_LENGTHS]
     index = structures.flatten()[brain].long()
     surface = near_surface(structures).flatten()[brain]
-    return torch.stack([_image(index, brain, row, shared, surface, fields) for row in contrast])
+    details = [] if texture is None else [image.flatten()[brain] for image in texture]
+    return torch.stack(
+        [
+            _image(index, brain, row, shared, atlas_texture(details, index, modality, fields), surface, fields)
+            for modality, row in zip(MODALITIES, contrast, strict=True)
+        ]
+    )
+
+
+def mirrored(field: Tensor) -> Tensor:
+    """The same on both sides of the middle of X, variance kept."""
+    return (field + field.flip(0)) / math.sqrt(2)
+
+
+def atlas_texture(details: list[Tensor], index: Tensor, modality: str, fields: Fields) -> Tensor:
+    """What the atlas's texture adds to a modality, `(V,)`: that of the image most like it, and some of the others."""
+    total = torch.zeros(len(index))
+    for image, like in zip(details, TEXTURES, strict=False):  # no details: no texture
+        total += image * ((fields.uniform(0.0, 1.0) if like == LIKE[modality] else 0.0) + 0.3 * fields.rng.normal())
+    shown = torch.zeros(len(Structure))
+    for structure, share in TEXTURED.items():
+        shown[structure] = share
+    return total * shown[index]
 
 
 def near_surface(structures: Tensor) -> Tensor:
@@ -78,18 +112,25 @@ def near_surface(structures: Tensor) -> Tensor:
 
 
 def _image(
-    index: Tensor, brain: Tensor, contrast: Tensor, shared: list[Tensor], surface: Tensor, fields: Fields
+    index: Tensor,
+    brain: Tensor,
+    contrast: Tensor,
+    shared: list[Tensor],
+    texture: Tensor,
+    surface: Tensor,
+    fields: Fields,
 ) -> Tensor:
-    """One modality; `index`, `shared` and `surface` hold the brain's voxels only, `(V,)` each, `brain` their places."""
+    """One modality; all but `brain`, their places, and `contrast` hold the brain's voxels only, `(V,)` each."""
     rng, scale = fields.rng, fields.scale
 
     def volume(values: Tensor) -> Tensor:
         return torch.zeros(math.prod(fields.shape)).index_copy(0, brain, values).reshape(fields.shape)
 
-    strength = fields.uniform(0.5, 1.8) * np.array([0.06, 0.06, 0.035, 0.025, 0.02])
+    strength = fields.uniform(0.5, 1.8) * np.array([0.06, 0.06, 0.035, 0.025, 0.02, 0.0, 0.0])
+    strength[len(FIELD_LENGTHS) :] = fields.uniform(0.0, 0.12), fields.uniform(0.0, 0.08)
     gains = rng.normal(0, 1, (len(shared), len(Structure))) * strength[:, None]
-    gains[:, TUMOUR] *= np.array([0.5, 1.0, 1.6, 2.5, 2.0])[:, None]
-    variation = torch.ones_like(shared[0])
+    gains[:, TUMOUR] *= np.array([0.5, 1.0, 1.6, 2.5, 2.0, 0.5, 0.5])[:, None]
+    variation = torch.ones_like(shared[0]) + texture
     for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=True):
         variation += gain[index] * field
     values = contrast[index] * variation.clamp(min=0.2, max=2.5)
@@ -104,7 +145,7 @@ def _image(
         image = thick_slices(image, int(rng.choice(3, p=(0.15, 0.15, 0.7))), fields.uniform(1.5, 6.0) * scale)
     if fields.chance(0.15):
         image = moved(image, fields)
-    bias = fields.uniform(0.0, 0.15) * fields.smooth(110) + fields.uniform(0.0, 0.06) * fields.smooth(50)
+    bias = fields.uniform(0.0, 0.25) * fields.smooth(110) + fields.uniform(0.0, 0.08) * fields.smooth(50)
     values = (image * bias.exp()).flatten()[brain].clamp(min=0)
     # Rician: the magnitude of a complex signal with noise on both parts.
     noise = fields.uniform(0.005, 0.06)

@@ -1,4 +1,4 @@
-"""Tissue maps: 0 outside, 1 CSF, 2 grey matter, 3 white matter, in the LPS voxel order of BraTS."""
+"""Tissue maps: 0 outside, 1 CSF, 2 grey matter, 3 white matter, in the LPS voxel order of BraTS; and their texture."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,41 @@ from medmiss.cases import CaseError, Grid, ImageSource, read_volume
 CSF, GREY, WHITE = 1, 2, 3
 FULL_SHAPE = (240, 240, 155)
 """The grid of BraTS, 1 mm."""
+ATLAS_TISSUES = "tissues.nii.gz"
+TEXTURES = {"t1": "spgr.nii.gz", "t2": "late.nii.gz", "flair": "erly.nii.gz"}
+"""Images of an atlas that give texture, as SRI24 names them, and the modality that each is most like."""
+STRONGEST_TEXTURE = 0.5
+
+
+def anatomy_files(source: Path) -> list[Path]:
+    """The files of an anatomy: a tissue map, or, of an atlas's folder, the tissue map and the images for texture."""
+    return [source / name for name in (ATLAS_TISSUES, *TEXTURES.values())] if source.is_dir() else [source]
+
+
+@lru_cache(maxsize=2)
+def read_anatomy(source: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> tuple[Tensor, Tensor | None]:
+    """A tissue map `(X, Y, Z)` on a grid of `shape` and, of an atlas's folder, its texture.
+
+    Texture `(3, X, Y, Z)` is what each of the images `TEXTURES` has above the median of a voxel's own tissue, as a
+    share of it: deep nuclei, tracts, the cerebellum.
+
+    Raises:
+        CaseError: when a file is missing or is not one.
+    """
+    files = anatomy_files(source)
+    tissues = read_tissues(files[0], shape)
+    return tissues, torch.stack([_texture(file, tissues) for file in files[1:]]) if files[1:] else None
+
+
+def _texture(file: Path, tissues: Tensor) -> Tensor:
+    volume = read_volume(ImageSource(file), "atlas image")
+    values = torch.from_numpy(Grid(volume.array.shape, volume.affine).to_network(volume.array, "linear")).float()
+    values = functional.interpolate(values[None, None], size=tissues.shape, mode="trilinear")[0, 0]
+    texture = torch.zeros(tissues.shape)
+    for tissue in (CSF, GREY, WHITE):
+        here = tissues == tissue
+        texture[here] = values[here] / values[here].median() - 1
+    return texture.nan_to_num().clamp(min=-STRONGEST_TEXTURE, max=STRONGEST_TEXTURE)
 
 
 @lru_cache(maxsize=2)
@@ -30,7 +65,7 @@ def read_tissues(path: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> Tensor
             "tissue map",
             found=f"the values {found[:8].tolist()}",
             expected="a label map of 0 outside, 1 CSF, 2 grey matter, 3 white matter",
-            remedy="use SRI24's tissues.nii.gz, or leave --tissues out for the procedural brain",
+            remedy="use the folder or the tissues.nii.gz of SRI24, or leave --tissues out for the procedural brain",
             file=path,
         )
     return _fit(torch.from_numpy(labels.astype(np.uint8)), shape)

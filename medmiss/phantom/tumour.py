@@ -20,11 +20,13 @@ Smooth = Callable[[float], Tensor]
 
 KINDS = {"ring": 0.5, "solid": 0.25, "non_enhancing": 0.15, "cystic": 0.1}
 """Kinds of tumour core and how often each is drawn."""
+INFILTRATION = "infiltration"
+"""The kind of a further focus that is oedema alone."""
 
 
 @dataclass(frozen=True)
 class Tumour:
-    """One focus: its centre and mean radius in voxels, and its kind (one of `KINDS`)."""
+    """One focus: its centre and mean radius in voxels, and its kind (one of `KINDS`, or `INFILTRATION`)."""
 
     centre: np.ndarray
     radius: float
@@ -56,7 +58,8 @@ def draw_tumours(tissues: Tensor, depth: Tensor, fields: Fields) -> list[Tumour]
             centre = places[rng.integers(len(places))].astype(float)
         else:  # a satellite of the first
             centre = tumours[0].centre + rng.normal(0, 0.9 * tumours[0].radius + 6 * fields.scale, 3)
-        tumours.append(Tumour(centre, radius, kind))
+        bare = index > 0 and kind != "non_enhancing" and fields.chance(0.4)
+        tumours.append(Tumour(centre, radius, INFILTRATION if bare else kind))
     return tumours
 
 
@@ -93,6 +96,9 @@ def _focus(structures: Tensor, tumour: Tumour, start: list[int], fields: Fields)
     csf = structures == Structure.CSF
     core = (outward < 0) & inside & ~(structures == Structure.DURA)
     out = structures.clone()
+    if tumour.kind == INFILTRATION:
+        out[core & (structures == Structure.WHITE)] = Structure.OEDEMA
+        return out
     out[_oedema(structures, outward, smooth, fields) & ~core] = Structure.OEDEMA
     out[core] = _inner(outward, smooth, tumour.kind, fields)[core]
     if tumour.kind != "non_enhancing" and fields.chance(0.5):  # specks of enhancement around the core

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medmiss.cases import CONVENTIONS
 from medmiss.modalities import MODALITIES
@@ -46,33 +47,31 @@ def test_volumes_are_plausible(phantoms: list[PhantomCase]):
     assert all(any((case.labels == value).any() for case in phantoms) for value in (1, 2, 4))
 
 
+def contrast_to_surroundings(case: PhantomCase, label: int) -> np.ndarray:
+    """Median of a label over that of the healthy tissue around the tumour, a number a modality: no bias field in it."""
+    near = ndimage.binary_dilation(case.labels > 0, iterations=5)
+    around = near & (case.labels == 0) & (case.images[0] > 0)
+    return np.median(case.images[:, case.labels == label], axis=1) / np.median(case.images[:, around], axis=1)
+
+
 def test_enhancing_tumour_is_bright_on_t1c_alone(phantoms: list[PhantomCase]):
-    ratios = []
-    for case in phantoms:
-        if (case.labels == 4).sum() < 20:
-            continue
-        healthy = (case.images[0] > 0) & (case.labels == 0)
-        relative = case.images / np.median(case.images[:, healthy], axis=1)[:, None, None, None]
-        ratios.append(np.median(relative[:, case.labels == 4], axis=1))
+    ratios = np.array([contrast_to_surroundings(case, 4) for case in phantoms if (case.labels == 4).sum() >= 20])
     flair, t1, t1c, t2 = np.median(ratios, axis=0)
     assert len(ratios) >= 4
     assert t1c > 1.25
     assert t1 < 1.15
-    assert all(ratio[2] > ratio[1] for ratio in ratios)
+    assert np.sum(ratios[:, 2] > ratios[:, 1]) >= len(ratios) - 1  # small patches may drown in thick slices
     assert min(flair, t2) > 1.1
 
 
 def test_oedema_is_bright_on_flair_and_t2_and_not_on_t1(phantoms: list[PhantomCase]):
-    for case in phantoms:
-        if (case.labels == 2).sum() < 50:
-            continue
-        healthy = (case.images[0] > 0) & (case.labels == 0)
-        flair, t1, _, t2 = np.median(case.images[:, case.labels == 2], axis=1) / np.median(
-            case.images[:, healthy], axis=1
-        )
-        assert flair > 1.1
-        assert t2 > 1.05
-        assert t1 < 1.2  # of all that is healthy, cortex and CSF included
+    ratios = np.array([contrast_to_surroundings(case, 2) for case in phantoms if (case.labels == 2).sum() >= 50])
+    flair, t1, _, t2 = np.median(ratios, axis=0)
+    assert len(ratios) >= 8
+    assert flair > 1.3
+    assert t2 > 1.3
+    assert t1 < 1.05
+    assert (ratios[:, [0, 3]].max(axis=1) > 1.3).all()
 
 
 def test_the_contrast_keeps_the_order_of_the_tissues():

@@ -6,7 +6,7 @@ import torch
 from medmiss.phantom import PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.fields import Fields
-from medmiss.phantom.render import moved, near_surface, thick_slices
+from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, mirrored, moved, near_surface, thick_slices
 
 SHAPE = (80, 80, 52)
 
@@ -44,6 +44,22 @@ def test_nearness_of_the_surface_is_high_at_the_border_and_nothing_deep_inside()
     assert nearness[24, 24, 24] == 0
     assert nearness[6, 24, 24] > 0.5
     assert 0 <= nearness.min() <= nearness.max() <= 1
+
+
+def test_a_mirrored_field_is_the_same_on_both_sides_and_as_strong():
+    field = mirrored(Fields((1,), (40, 40, 40)).smooth(6))
+    assert torch.equal(field, field.flip(0))
+    assert 0.7 < float(field.std()) < 1.3
+
+
+def test_the_core_of_a_tumour_has_no_texture_and_healthy_tissue_has():
+    index = torch.tensor([int(structure) for structure in Structure])
+    details = [torch.full((len(index),), 0.2)] * 3
+    for modality in LIKE:
+        texture = atlas_texture(details, index, modality, Fields((1,), (8, 8, 8)))
+        shown = {structure for structure in Structure if texture[structure] != 0}
+        assert shown == set(TEXTURED)
+        assert texture[Structure.OEDEMA] < texture[Structure.WHITE] == texture[Structure.GREY] or texture.max() <= 0
 
 
 def test_a_healthy_head_has_no_label_and_all_its_images():

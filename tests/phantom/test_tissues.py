@@ -8,10 +8,10 @@ from scipy import ndimage
 from medmiss.cases import CaseError
 from medmiss.phantom import make_case, write_cases
 from medmiss.phantom.brain import procedural_tissues
-from medmiss.phantom.tissues import read_tissues
+from medmiss.phantom.tissues import CSF, GREY, STRONGEST_TEXTURE, TEXTURES, WHITE, read_anatomy, read_tissues
 
 SHAPE = (48, 48, 32)
-SRI24 = Path(__file__).parents[3] / "shared" / "data" / "sri24" / "tissues.nii.gz"
+SRI24 = Path(__file__).parents[3] / "shared" / "data" / "sri24"
 
 
 @pytest.fixture
@@ -46,9 +46,60 @@ def test_another_label_map_is_refused(tmp_path: Path):
         read_tissues(path, SHAPE)
 
 
-@pytest.mark.skipif(not SRI24.is_file(), reason="needs SRI24's tissues.nii.gz in ../shared/data/sri24")
-def test_sri24():
-    case = make_case(1, 0, SHAPE, SRI24)
+@pytest.fixture
+def atlas(tissue_map: Path) -> Path:
+    """The folder of an atlas: levels of 100, 200 and 300 in CSF, grey and white matter, a tenth more on the left."""
+    tissues = nib.load(tissue_map)
+    values = np.array([0, 100, 200, 300], dtype=np.float32)[np.asarray(tissues.dataobj)]
+    values[values.shape[0] // 2 :] *= 1.1
+    for name in TEXTURES.values():
+        nib.save(nib.Nifti1Image(values, tissues.affine), tissue_map.parent / name)
+    return tissue_map.parent
+
+
+def test_texture_is_what_an_image_has_above_its_tissue(atlas: Path):
+    tissues, texture = read_anatomy(atlas, SHAPE)
+    assert texture is not None and texture.shape == (len(TEXTURES), *SHAPE)
+    assert not texture[:, tissues == 0].any()
+    for tissue in (CSF, GREY, WHITE):
+        values = texture[0][tissues == tissue].unique()
+        assert len(values) == 2
+        assert float((1 + values[1]) / (1 + values[0])) == pytest.approx(1.1, rel=1e-4)
+        assert values.abs().min() < 0.06  # the median of a tissue is in one of the halves
+
+
+def test_texture_is_bounded(atlas: Path):
+    image = nib.load(atlas / TEXTURES["t1"])
+    values = np.asarray(image.dataobj).copy()
+    values[20:24, 20:24, 14:18] = 1e6
+    nib.save(nib.Nifti1Image(values, image.affine), atlas / TEXTURES["t1"])
+    _, texture = read_anatomy(atlas, SHAPE)
+    assert texture is not None and float(texture.abs().max()) == STRONGEST_TEXTURE
+
+
+def test_a_tissue_map_alone_has_no_texture(tissue_map: Path):
+    assert read_anatomy(tissue_map, SHAPE)[1] is None
+
+
+def test_an_atlas_changes_images_and_leaves_labels(atlas: Path):
+    plain, textured = (make_case(1, 0, SHAPE, source) for source in (atlas / "tissues.nii.gz", atlas))
+    assert np.array_equal(plain.labels, textured.labels)
+    assert not np.array_equal(plain.images, textured.images)
+    assert np.array_equal(plain.images > 0, textured.images > 0)
+
+
+def test_an_incomplete_atlas_is_refused(atlas: Path, tmp_path: Path):
+    (atlas / TEXTURES["t2"]).unlink()
+    with pytest.raises(CaseError, match=TEXTURES["t2"]):
+        make_case(1, 0, SHAPE, atlas)
+    with pytest.raises(CaseError, match=TEXTURES["t2"]):
+        write_cases(tmp_path / "set", 1, tissues=atlas, seed=1, shape=SHAPE)
+
+
+@pytest.mark.skipif(not SRI24.is_dir(), reason="needs the SRI24 atlas in ../shared/data/sri24")
+@pytest.mark.parametrize("source", [SRI24, SRI24 / "tissues.nii.gz"], ids=["atlas", "tissue map"])
+def test_sri24(source: Path):
+    case = make_case(1, 0, SHAPE, source)
     assert case.labels.any()
     millilitres = (case.images[0] > 0).sum() * 240 * 240 * 155 / 1000 / np.prod(SHAPE)
     assert 1000 < millilitres < 2100
