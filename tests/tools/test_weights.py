@@ -1,11 +1,14 @@
-"""The tool that puts weights into a bundle."""
+"""The tools that put weights, and what was measured of them, into a bundle."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from medmiss.inference.trust import trust_in
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -28,3 +31,47 @@ def test_packed_weights_are_the_run_s_in_half_the_bytes(tmp_path: Path, monkeypa
     for name, tensor in packed.items():
         assert tensor.dtype == torch.float16 and tensor.is_contiguous()
         torch.testing.assert_close(tensor.float(), weights[name].contiguous(), rtol=1e-3, atol=1e-6)
+
+
+def scores_of(folder: Path) -> Path:
+    """Two cases, two subsets; Dice of ET, TC and WT 0.2, 0.4, 0.6 and, of the other case, 0.2 more."""
+    lines = ["case,subset,region,dice,dice_postprocessed,hd95"]
+    for shift, case in enumerate(("a", "b")):
+        for subset in ("FLAIR", "FLAIR+T2"):
+            for place, region in enumerate(("ET", "TC", "WT")):
+                dice = 0.2 * (1 + place) + 0.2 * shift
+                lines.append(f"{case},{subset},{region},{dice:.3f},{dice + 0.01:.3f},3.0")
+    folder.mkdir()
+    (folder / "subsets.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bundle, words = tmp_path / "bundle", "mean Dice on two cases"
+    for part in ("configs", "docs"):
+        (bundle / part).mkdir(parents=True)
+    (bundle / "configs" / "metadata.json").write_text('{"name": "mine", "eval_metrics": {"old": 1}}')
+    (bundle / "docs" / "README.md").write_text("# Mine\n<!-- scores -->\nold\n<!-- end of scores -->\nmore\n")
+    scores = scores_of(tmp_path / "scores")
+    for _ in range(2):  # the second time replaces the first
+        run("record_scores.py", scores, bundle, "--what", words, monkeypatch=monkeypatch)
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["name"] == "mine"
+    assert metadata["eval_metrics"][words]["FLAIR+T2"] == {"ET": 0.31, "TC": 0.51, "WT": 0.71}
+    assert trust_in(metadata, "FLAIR").startswith("from FLAIR, expect ET 0.31 (a guess)")
+    card = (bundle / "docs" / "README.md").read_text()
+    assert card.startswith("# Mine\n") and card.endswith("\nmore\n") and "old" not in card
+    assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
+    assert "| **mean** | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
+    assert "| FLAIR+T2 | 21/41/61 | 41/61/81 |" in card
+
+
+def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "bundle" / "docs").mkdir(parents=True)
+    (tmp_path / "bundle" / "docs" / "README.md").write_text("# Mine\n")
+    words = ["record_scores.py", scores_of(tmp_path / "scores"), tmp_path / "bundle", "--what", "x"]
+    monkeypatch.setattr(sys, "argv", [*map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / "record_scores.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert (tmp_path / "bundle" / "docs" / "README.md").read_text() == "# Mine\n"

@@ -1,0 +1,81 @@
+"""Put what was measured of a bundle's weights into its metadata and its model card.
+
+    python tools/record_scores.py SCORES BUNDLE --what "mean Dice on three real cases, post-processed"
+
+SCORES is the folder that `medmiss subsets CASES --bundle BUNDLE --out SCORES` wrote. The means of the post-processed
+masks become `eval_metrics` of BUNDLE/configs/metadata.json, from which `medmiss predict` says what to expect; the
+tables by subset and by case stand in BUNDLE/docs/README.md between the lines `<!-- scores -->` and
+`<!-- end of scores -->`, which must be there.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from medmiss.cases import REGIONS, write_atomically
+from medmiss.cases.files import write_json
+from medmiss.evaluation.statistics import by_subset
+
+BEGIN, END = "<!-- scores -->", "<!-- end of scores -->"
+RAW, FINAL = "dice", "dice_postprocessed"
+
+
+def main() -> int:
+    """Write both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scores", type=Path, help="output folder of medmiss subsets")
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("--what", required=True, help="what the means are of, in a few words")
+    args = parser.parse_args()
+    scores = pd.read_csv(args.scores / "subsets.csv")
+    card = args.bundle / "docs" / "README.md"
+    before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        parser.error(f"{card} lacks the lines {BEGIN} and {END}")
+    metadata = args.bundle / "configs" / "metadata.json"
+    content = json.loads(metadata.read_text(encoding="utf-8"))
+    write_json(metadata, {**content, "eval_metrics": {args.what: trusted(scores)}})
+    tables = f"{means_table(scores)}\n\nCase by case, ET/TC/WT after post-processing:\n\n{cases_table(scores)}"
+    write_atomically(card, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
+    return 0
+
+
+def trusted(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean Dice of each region by subset, after post-processing."""
+    table = by_subset(scores)[FINAL]
+    return {
+        str(subset): {region: round(float(row[region]), 3) for region in REGIONS} for subset, row in table.iterrows()
+    }
+
+
+def means_table(scores: pd.DataFrame) -> str:
+    """Means over cases in %, raw and post-processed, a line a subset, and the mean over subsets."""
+    means = 100 * by_subset(scores)
+    lines = [f"| modalities | {' | '.join(REGIONS)} | {' | '.join(f'{r} post' for r in REGIONS)} |", "|---" * 7 + "|"]
+    for subset, row in means.iterrows():
+        lines.append(f"| {subset} | {cells(row)} |")
+    return "\n".join([*lines, f"| **mean** | {cells(means.mean())} |"])
+
+
+def cells(row: pd.Series) -> str:
+    """The six numbers of a line."""
+    return " | ".join(f"{row[measure, region]:.1f}" for measure in (RAW, FINAL) for region in REGIONS)
+
+
+def cases_table(scores: pd.DataFrame) -> str:
+    """Every case's post-processed Dice in %, a line a subset."""
+    cases = list(dict.fromkeys(scores["case"]))
+    lines = [f"| modalities | {' | '.join(cases)} |", "|---" * (1 + len(cases)) + "|"]
+    tables = {case: 100 * by_subset(scores[scores["case"] == case])[FINAL] for case in cases}
+    for subset in by_subset(scores).index:
+        texts = ["/".join(f"{tables[case].loc[subset, region]:.0f}" for region in REGIONS) for case in cases]
+        lines.append(f"| {subset} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
