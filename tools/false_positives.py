@@ -17,6 +17,7 @@ import pandas as pd
 
 import running
 from medmiss.cases import LAYOUTS, Grid, ImageSource, read_volume, write_atomically, write_case
+from medmiss.cli import DEFAULT_BUNDLE
 
 SRI24 = {"flair": "erly", "t1": "spgr", "t2": "late"}
 """Which of the atlas's images stands for which modality."""
@@ -27,7 +28,7 @@ def main() -> int:
     """Predict, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for cases, masks and the table")
-    parser.add_argument("--bundle", default="brats_shaspec", help="name or folder (default: %(default)s)")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="name or folder (default: %(default)s)")
     parser.add_argument("--cases", type=Path, nargs="*", default=[], help="folders of cases without a tumour")
     parser.add_argument("--sri24", type=Path, help="folder of the atlas, as NIfTI files")
     parser.add_argument("--phantoms", type=int, default=0, help="healthy phantoms (default: none)")

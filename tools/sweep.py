@@ -35,6 +35,7 @@ from monai.bundle import ConfigParser
 
 import running
 from medmiss.cases import REGIONS, write_atomically
+from medmiss.cli import DEFAULT_BUNDLE
 from medmiss.cli.train import value_of
 from medmiss.evaluation.run_plots import draw_sensitivity
 from medmiss.evaluation.statistics import by_subset
@@ -63,7 +64,7 @@ class Point(NamedTuple):
 def main() -> int:
     """Train, measure and draw; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="B", help="name or folder (default: %(default)s)")
     parser.add_argument("--ids", nargs="+", required=True, metavar="ID", help="settings to vary, one at a time")
     parser.add_argument("--values", nargs="+", required=True, metavar="V,V,...", help="values of each, in that order")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs, table and figure")

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from medmiss.cli import DEFAULT_BUNDLE
+
 SUMMARY = "run MONAI's bundle tool on a bundle by its name"
 
 EXAMPLES = """\
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "command", choices=COMMANDS, metavar="COMMAND", help="of monai.bundle: run, verify_metadata, ckpt_export, ..."
     )
     parser.add_argument(
-        "--bundle", default="brats_shaspec", metavar="B", help="name or folder of a bundle (default: %(default)s)"
+        "--bundle", default=DEFAULT_BUNDLE, metavar="B", help="name or folder of a bundle (default: %(default)s)"
     )
     parser.add_argument(
         "--config",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medmiss.cli import phantom, predict
+from medmiss.cli import DEFAULT_BUNDLE, phantom, predict
 from medmiss.modalities import MODALITIES, Subset, subset_name
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cases", type=phantom.positive, default=2, metavar="N", help="how many (default: %(default)s)"
     )
-    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="B", help="name or folder (default: %(default)s)")
     parser.add_argument(
         "--shape",
         type=phantom.shape,

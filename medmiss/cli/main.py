@@ -35,7 +35,7 @@ EXAMPLES = """\
 examples:
   medmiss predict CASES MASKS                  every case in a folder
   medmiss predict --flair f.nii.gz --t2 t2.nii.gz MASKS
-  medmiss info brats_shaspec                   what a bundle is made of
+  medmiss info brats_dropout                   what a bundle is made of
   medmiss demo OUT                             try it without data
 
 'medmiss COMMAND --help' has each command's options and examples.

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from medmiss.cli import DEFAULT_BUNDLE
 from medmiss.modalities import DISPLAY_NAMES, MODALITIES, parse_subset
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ examples:
 
 Exit status: 0 all cases done, 1 some case failed, 2 wrong usage. Research use only."""
 
-DEFAULT_BUNDLE = "brats_shaspec"
 LABELS = ("brats2013", "brats2018", "brats2021", "brats2023", "brats2024", "msd")
 POSTPROCESSING = ("default", "keep-et", "rfnet", "none")
 

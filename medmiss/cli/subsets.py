@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medmiss.cli import DEFAULT_BUNDLE
 from medmiss.cli.predict import device, subset
 from medmiss.modalities import SUBSETS, Subset, subset_name
 
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLES
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="labelled cases")
-    parser.add_argument("--bundle", default="brats_shaspec", metavar="B", help="name or folder (default: %(default)s)")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="B", help="name or folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the results")
     parser.add_argument(
         "--subsets",

@@ -9,11 +9,11 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+from medmiss.cli import DEFAULT_BUNDLE
 from medmiss.modalities import parse_subset
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_BUNDLE = "brats_shaspec"
 PROFILES = ("light", "published")
 SUMMARY = "train a bundle on a folder of cases"
 

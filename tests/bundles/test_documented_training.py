@@ -1,0 +1,54 @@
+"""The command that a model card gives for its weights, shortened: a few small procedural brains, a tiny network."""
+
+import json
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medmiss.cli.main import main
+
+from .conftest import BUNDLES
+
+ELSEWHERE = ("--tissues", "--start-from", "--teacher", "--out")
+"""Options that name files which a test has not."""
+
+
+def documented(bundle: Path) -> list[str]:
+    """The words of the last `medmiss train --phantoms` of the card, lines joined; none for a bundle without one."""
+    text = (bundle / "docs" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"^medmiss (train .*--phantoms .*)$", text, flags=re.MULTILINE)
+    return shlex.split(found[-1]) if found else []
+
+
+@pytest.mark.parametrize("bundle", [name for name, folder in BUNDLES.items() if documented(folder)], indirect=True)
+def test_the_command_that_made_the_weights(bundle: Path, tiny: dict[str, Any], tmp_path: Path):
+    words = documented(bundle)
+    for option in ELSEWHERE:
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    if "--bundle" not in words:
+        words += ["--bundle", bundle.name]
+    words[words.index("--phantoms") + 1] = "4"
+    words[words.index("--epochs") + 1] = "1"
+    settings = {name: value for name, value in tiny.items() if name != "val_subsets"}
+    settings |= {"phantom_shape": [48, 48, 40], "val_fraction": 0.25, "cache_dir": str(tmp_path / "cache")}
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    assert main([*words, "--out", str(tmp_path / "run"), "--device", "cpu", "--quiet"]) == 0
+    weights = torch.load(tmp_path / "run" / "models" / "model.pt", weights_only=True)
+    assert all(value.isfinite().all() for value in weights.values())
+    asked = dict(word.split("=", 1) for option, word in pairwise(words) if option == "--set")
+    recorded = json.loads((tmp_path / "run" / "configs" / "train.json").read_text())
+    assert recorded["learning_rate"] == float(asked["learning_rate"])
+    assert recorded["phantoms"] == 4
+
+
+def test_bundles_with_weights_say_how_they_were_made():
+    shipped = [name for name, folder in BUNDLES.items() if (folder / "models" / "model.pt").is_file()]
+    assert shipped
+    assert all(documented(BUNDLES[name]) for name in shipped)
