@@ -58,7 +58,7 @@ def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.Mo
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert metadata["name"] == "mine"
     assert metadata["eval_metrics"][words]["FLAIR+T2"] == {"ET": 0.31, "TC": 0.51, "WT": 0.71}
-    assert trust_in(metadata, "FLAIR").startswith("from FLAIR, expect ET 0.31 (a guess)")
+    assert "from FLAIR, expect ET 0.31 (a guess)" in str(trust_in(metadata, "FLAIR"))
     card = (bundle / "docs" / "README.md").read_text()
     assert card.startswith("# Mine\n") and card.endswith("\nmore\n") and "old" not in card
     assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
