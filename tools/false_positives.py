@@ -1,11 +1,13 @@
 """What a bundle marks where there is no tumour: volumes of ET, TC and WT in ml.
 
     python tools/false_positives.py --out DIR [--bundle B] [--cases FOLDER ...] [--sri24 DIR] [--phantoms N]
+                                      [--tissues PATH]
 
 Predicts from all modalities that a case has: the cases of each FOLDER (such as patients with multiple sclerosis),
 the SRI24 atlas's own head (T1 `spgr`, T2 `late`, and the proton-density image `erly` in the place of FLAIR, cut to its
-tissue map), and N healthy phantoms. Writes DIR/false_positives.csv (group, case, modalities, et_ml, tc_ml, wt_ml) and
-prints it with the median of each group. What is predicted already is not predicted again.
+tissue map), and N healthy phantoms, procedural or on the anatomy of PATH. Writes DIR/false_positives.csv (group, case,
+modalities, et_ml, tc_ml, wt_ml) and prints it with the median of each group. What is predicted already is not predicted
+again.
 """
 
 import argparse
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--cases", type=Path, nargs="*", default=[], help="folders of cases without a tumour")
     parser.add_argument("--sri24", type=Path, help="folder of the atlas, as NIfTI files")
     parser.add_argument("--phantoms", type=int, default=0, help="healthy phantoms (default: none)")
+    parser.add_argument("--tissues", type=Path, help="anatomy of the phantoms, as medmiss phantom takes it")
     parser.add_argument("--shape", default="240,240,155", help="voxels of a phantom (default: %(default)s)")
     args = parser.parse_args()
     groups = {folder.resolve().name: folder for folder in args.cases}
@@ -39,7 +42,8 @@ def main() -> int:
         groups["sri24"] = atlas_case(args.sri24, args.out / "cases" / "sri24")
     if args.phantoms:
         groups["phantoms"] = args.out / "cases" / "phantoms"
-        words = ("--cases", args.phantoms, "--healthy", "--seed", running.TEST_SEED, "--shape", args.shape)
+        words = ["--cases", args.phantoms, "--healthy", "--seed", running.TEST_SEED, "--shape", args.shape]
+        words += [] if args.tissues is None else ["--tissues", args.tissues]
         running.medmiss("phantom", groups["phantoms"], *words)
     if not groups:
         parser.error("nothing to predict: give --cases, --sri24 or --phantoms")

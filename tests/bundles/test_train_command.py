@@ -19,7 +19,8 @@ def test_training_on_four_phantoms_raises_the_validation_dice(
 ):
     split = {"train": [f"phantom_{i}" for i in range(4)], "val": ["phantom_4", "phantom_5"]}
     (tmp_path / "splits.json").write_text(json.dumps(split))
-    common = {**tiny, "splits": str(tmp_path / "splits.json"), "visits": 4, "val_interval": 8, "learning_rate": 0.01}
+    common = {**tiny, "splits": str(tmp_path / "splits.json"), "visits": 8, "val_interval": 8, "learning_rate": 0.01}
+    common["val_subsets"] = ["all"]
     assert main(train_command(tmp_path / "trained", {**common, "epochs": 8})) == 0
     trained = torch.load(tmp_path / "trained" / "checkpoints" / "last.pt", weights_only=True)["best"]["metric"]
     before = workflow("train", **common, dataset_dir=str(phantoms), output_dir=str(tmp_path / "untrained"))
@@ -51,7 +52,10 @@ def test_dedicated_training_and_prediction_use_the_subset_alone(
         (["--epochs", "0"], "expected a number above 0"),
         (["--bundle", "nothing"], "bundle 'nothing'"),
         (["--bundle", "brats_dropout", "--profile", "published"], "bundle brats_dropout has no published profile"),
-        (["--teacher", "brats_shaspec"], "--teacher: bundle brats_shaspec learns from none; leave it out"),
+        (
+            ["--bundle", "brats_shaspec", "--teacher", "brats_shaspec"],
+            "--teacher: bundle brats_shaspec learns from none; leave it out",
+        ),
     ],
 )
 def test_wrong_usage_is_said_and_writes_nothing(tmp_path: Path, words: list[str], message: str, capsys):

@@ -21,7 +21,7 @@ BACKBONE = LightUNet(channels=(4, 8))
 METHODS: dict[str, Callable[[], Method]] = {
     "shaspec": lambda: ShaSpec(BACKBONE),
     "shaspec first": lambda: ShaSpec(BACKBONE, missing="first"),
-    "dropout": lambda: ModalityDropout(BACKBONE),
+    "dropout": lambda: ModalityDropout(BACKBONE, missing="mean"),
     "lckd first": lambda: LCKD(BACKBONE, missing="first"),
 }
 ALL = torch.ones(1, 4, dtype=torch.bool)
@@ -112,7 +112,7 @@ def test_an_absent_modality_has_no_part_in_it(method: Any, window: Tensor):
 
 
 def test_a_window_without_brain_is_passed_over_and_windows_are_compared(window: Tensor):
-    method = ModalityDropout(BACKBONE).eval()
+    method = ModalityDropout(BACKBONE, missing="mean").eval()
     study = studied(method, window, torch.zeros_like(window), window, window.flip(2))
     assert len(study.pooled) == 3 * 4
     moved = [one.l1_of_window for one in study.generated]

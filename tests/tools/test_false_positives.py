@@ -40,7 +40,7 @@ def test_every_group_is_predicted_and_told_with_its_median(
     tmp_path: Path, script: Callable[..., int], predicted: list, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "ms").mkdir()
-    words = ("--out", tmp_path / "out", "--cases", tmp_path / "ms", "--phantoms", 2, "--bundle", "b")
+    words = ("--out", tmp_path / "out", "--cases", tmp_path / "ms", "--phantoms", 2, "--bundle", "b", "--tissues", "a")
     assert script(false_positives, *words) == 0
     table = pd.read_csv(tmp_path / "out" / "false_positives.csv")
     assert table["group"].tolist() == ["ms", "ms", "phantoms", "phantoms"]
@@ -48,6 +48,7 @@ def test_every_group_is_predicted_and_told_with_its_median(
     assert table["tc_ml"].tolist() == [1, 3, 1, 3]
     assert capsys.readouterr().out.splitlines()[-1].split() == ["phantoms", "0.25", "2.0", "5.0"]
     assert [words[0] for words in predicted] == ["phantom", "predict", "predict"]
+    assert predicted[0][-2:] == ("--tissues", "a")
     assert "--healthy" in predicted[0]
 
 

@@ -35,7 +35,23 @@ def trainings(commands: list[list[str]]) -> list[str]:
 @pytest.fixture
 def words(tmp_path: Path, tiny: list[str], shape: str) -> list[object]:
     """The command line of a small sweep, but for what is varied."""
-    sizes = ["--phantoms", 2, "--shape", shape, "--test", 1, "--epochs", 1, "--jobs", 1, "--subsets", "t1", "flair,t2"]
+    sizes = [
+        "--bundle",
+        "brats_shaspec",
+        "--phantoms",
+        2,
+        "--shape",
+        shape,
+        "--test",
+        1,
+        "--epochs",
+        1,
+        "--jobs",
+        1,
+        "--subsets",
+        "t1",
+        "flair,t2",
+    ]
     return ["--out", tmp_path / "sweep", *sizes, *tiny]
 
 
