@@ -19,8 +19,8 @@ def test_training_on_four_phantoms_raises_the_validation_dice(
 ):
     split = {"train": [f"phantom_{i}" for i in range(4)], "val": ["phantom_4", "phantom_5"]}
     (tmp_path / "splits.json").write_text(json.dumps(split))
-    common = {**tiny, "splits": str(tmp_path / "splits.json"), "visits": 8, "val_interval": 8, "learning_rate": 0.01}
-    common["val_subsets"] = ["all"]
+    common = {**tiny, "splits": str(tmp_path / "splits.json"), "visits": 8, "val_interval": 4, "learning_rate": 0.01}
+    common |= {"val_subsets": ["all"], "modality_drop": "none"}
     assert main(train_command(tmp_path / "trained", {**common, "epochs": 8})) == 0
     trained = torch.load(tmp_path / "trained" / "checkpoints" / "last.pt", weights_only=True)["best"]["metric"]
     before = workflow("train", **common, dataset_dir=str(phantoms), output_dir=str(tmp_path / "untrained"))

@@ -35,24 +35,8 @@ def trainings(commands: list[list[str]]) -> list[str]:
 @pytest.fixture
 def words(tmp_path: Path, tiny: list[str], shape: str) -> list[object]:
     """The command line of a small sweep, but for what is varied."""
-    sizes = [
-        "--bundle",
-        "brats_shaspec",
-        "--phantoms",
-        2,
-        "--shape",
-        shape,
-        "--test",
-        1,
-        "--epochs",
-        1,
-        "--jobs",
-        1,
-        "--subsets",
-        "t1",
-        "flair,t2",
-    ]
-    return ["--out", tmp_path / "sweep", *sizes, *tiny]
+    sizes = ["--phantoms", 2, "--shape", shape, "--test", 1, "--epochs", 1, "--jobs", 1, "--subsets", "t1", "flair,t2"]
+    return ["--bundle", "brats_shaspec", "--out", tmp_path / "sweep", *sizes, *tiny]
 
 
 def test_a_sweep_trains_each_network_once_and_goes_on(
