@@ -13,12 +13,12 @@ from medmiss.phantom.brain import procedural_tissues
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import render
 from medmiss.phantom.tissues import FULL_SHAPE, read_anatomy
-from medmiss.phantom.tumour import LABELS, add_tumour, draw_tumours
+from medmiss.phantom.tumour import LABELS, add_tumour, deep_grey, draw_tumours
 
 BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
 """Affine of every BraTS volume: LPS voxel order, 1 mm."""
 
-GENERATOR = 2
+GENERATOR = 3
 """Changes whenever the same arguments come to give another patient."""
 
 _ANATOMIES = 64
@@ -72,9 +72,11 @@ def make_case(
     tumours = [] if healthy else draw_tumours(small, surface_depth(small > 0, scale), fields)
     masses = [(tumour.centre, tumour.radius) for tumour in tumours]
     anatomy, midline, texture = warped(small, fields, masses, None if texture is None else texture[(slice(None), *box)])
-    structures = add_confounders(anatomy, surface_depth(anatomy > 0, scale), midline, fields)
+    depth = surface_depth(anatomy > 0, scale)
+    structures = add_confounders(anatomy, depth, midline, fields)
+    deep = deep_grey(structures, depth, scale)
     for tumour in tumours:
-        structures = add_tumour(structures, tumour, fields)
+        structures = add_tumour(structures, tumour, deep, fields)
     images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
     images[(slice(None), *box)] = render(structures, fields, texture).numpy()

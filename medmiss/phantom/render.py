@@ -59,10 +59,10 @@ def draw_contrast(fields: Fields) -> Tensor:
                 value = fields.uniform(*ranges[modality])
             contrast[index, structure] = value
     contrast[MODALITIES.index("t1c"), Structure.WHITE] = 1.0
-    for modality in ("flair", "t2"):  # oedema is brighter than cortex, or no expert would see it
+    for modality, gap in (("flair", (0.12, 0.5)), ("t2", (0.05, 0.4))):  # brighter than cortex, or no expert sees it
         row = contrast[MODALITIES.index(modality)]
         for structure in (Structure.OEDEMA, Structure.NON_ENHANCING, Structure.WHITE_LESION):
-            row[structure] = max(row[structure], row[Structure.GREY] + fields.uniform(0.05, 0.3))
+            row[structure] = max(row[structure], row[Structure.GREY] + fields.uniform(*gap))
     return torch.from_numpy(contrast)
 
 
@@ -80,10 +80,11 @@ def render(structures: Tensor, fields: Fields, texture: Tensor | None = None) ->
     shared += [mirrored(fields.smooth(length)).flatten()[brain] for length in SYMMETRIC_LENGTHS]
     index = structures.flatten()[brain].long()
     surface = near_surface(structures).flatten()[brain]
+    fade = faded(structures, fields).flatten()[brain]
     details = [] if texture is None else [image.flatten()[brain] for image in texture]
     return torch.stack(
         [
-            _image(index, brain, row, shared, atlas_texture(details, index, modality, fields), surface, fields)
+            _image(index, brain, row, shared, atlas_texture(details, index, modality, fields), surface, fade, fields)
             for modality, row in zip(MODALITIES, contrast, strict=True)
         ]
     )
@@ -111,6 +112,15 @@ def near_surface(structures: Tensor) -> Tensor:
     return (2 * box_mean(structures == Structure.OUTSIDE, radius)).clamp(max=1)
 
 
+def faded(structures: Tensor, fields: Fields) -> Tensor:
+    """How far oedema looks like white matter, `(X, Y, Z)`: about half at its border, not at all deep in it."""
+    swollen = structures >= Structure.OEDEMA
+    radius = round(fields.uniform(0, 4) * fields.scale)
+    if radius == 0:
+        return torch.zeros(structures.shape)
+    return torch.where(structures == Structure.OEDEMA, 1 - box_mean(swollen, radius), 0.0)
+
+
 def _image(
     index: Tensor,
     brain: Tensor,
@@ -118,6 +128,7 @@ def _image(
     shared: list[Tensor],
     texture: Tensor,
     surface: Tensor,
+    fade: Tensor,
     fields: Fields,
 ) -> Tensor:
     """One modality; all but `brain`, their places, and `contrast` hold the brain's voxels only, `(V,)` each."""
@@ -133,7 +144,9 @@ def _image(
     variation = torch.ones_like(shared[0]) + texture
     for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=True):
         variation += gain[index] * field
-    values = contrast[index] * variation.clamp(min=0.2, max=2.5)
+    tissue = contrast[index]
+    tissue = tissue + fade * (contrast[Structure.WHITE] - tissue)
+    values = tissue * variation.clamp(min=0.2, max=2.5)
     if fields.chance(0.5):  # next to air and bone: patches of this modality alone
         patches = fields.smooth(fields.uniform(8, 25)).flatten()[brain]
         gain = fields.uniform(-0.4, 1.2) * surface * (patches - fields.uniform(0.0, 1.5)).clamp(min=0, max=1.5)

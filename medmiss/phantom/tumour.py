@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from medmiss.phantom.anatomy import Structure
-from medmiss.phantom.fields import Fields
+from medmiss.phantom.fields import Fields, box_mean
 
 Smooth = Callable[[float], Tensor]
 """A smooth field of a length in mm, on the window of one focus."""
 
-KINDS = {"ring": 0.5, "solid": 0.25, "non_enhancing": 0.15, "cystic": 0.1}
+KINDS = {"ring": 0.53, "solid": 0.27, "non_enhancing": 0.1, "cystic": 0.1}
 """Kinds of tumour core and how often each is drawn."""
 INFILTRATION = "infiltration"
 """The kind of a further focus that is oedema alone."""
@@ -63,19 +63,41 @@ def draw_tumours(tissues: Tensor, depth: Tensor, fields: Fields) -> list[Tumour]
     return tumours
 
 
-def add_tumour(structures: Tensor, tumour: Tumour, fields: Fields) -> Tensor:
-    """Draw one focus: core, rim, necrosis, specks and oedema, `(X, Y, Z)` uint8."""
+def deep_grey(structures: Tensor, depth: Tensor, scale: float) -> Tensor:
+    """Thalamus, basal ganglia and the like, which oedema enters: thick grey matter far from the surface.
+
+    Args:
+        structures: `(X, Y, Z)`, before tumours are drawn.
+        depth: depth below the surface, mm.
+        scale: voxels a mm of a full-size head.
+
+    Returns:
+        `(X, Y, Z)` bool.
+    """
+    grey = structures == Structure.GREY
+    return grey & (depth > 18) & (box_mean(grey, max(1, round(3 * scale))) > 0.55)
+
+
+def add_tumour(structures: Tensor, tumour: Tumour, deep: Tensor, fields: Fields) -> Tensor:
+    """Draw one focus: core, rim, necrosis, specks and oedema, `(X, Y, Z)` uint8.
+
+    Args:
+        structures: `(X, Y, Z)`, where it is drawn.
+        tumour: the focus.
+        deep: where the `deep_grey` is.
+        fields: source of randomness.
+    """
     reach = 3.2 * tumour.radius + 32 * fields.scale
     window = tuple(
         slice(max(0, int(c - reach)), max(2, min(n, int(c + reach) + 1)))
         for c, n in zip(tumour.centre, structures.shape, strict=True)
     )
     out = structures.clone()
-    out[window] = _focus(structures[window], tumour, [part.start for part in window], fields)
+    out[window] = _focus(structures[window], tumour, [part.start for part in window], deep[window], fields)
     return out
 
 
-def _focus(structures: Tensor, tumour: Tumour, start: list[int], fields: Fields) -> Tensor:
+def _focus(structures: Tensor, tumour: Tumour, start: list[int], deep: Tensor, fields: Fields) -> Tensor:
     shape, scale = tuple(structures.shape), fields.scale
 
     def smooth(length: float) -> Tensor:
@@ -88,7 +110,7 @@ def _focus(structures: Tensor, tumour: Tumour, start: list[int], fields: Fields)
     turn = np.linalg.qr(fields.rng.normal(size=(3, 3)))[0]
     matrix = torch.from_numpy((turn * stretch) @ turn.T).float()
     distance = torch.einsum("ij,jxyz->ixyz", matrix, offset).square().sum(0).sqrt()
-    lumps = fields.uniform(0.1, 0.3) * smooth(max(6.0, 0.9 * tumour.radius / scale))
+    lumps = fields.uniform(0.1, 0.45) * smooth(max(6.0, 0.9 * tumour.radius / scale))
     lumps += fields.uniform(0.03, 0.1) * smooth(4)
     outward = (distance / tumour.radius + lumps - 1) * tumour.radius / scale  # about mm from the core's border
 
@@ -99,7 +121,7 @@ def _focus(structures: Tensor, tumour: Tumour, start: list[int], fields: Fields)
     if tumour.kind == INFILTRATION:
         out[core & (structures == Structure.WHITE)] = Structure.OEDEMA
         return out
-    out[_oedema(structures, outward, smooth, fields) & ~core] = Structure.OEDEMA
+    out[_oedema(structures, outward, deep, smooth, fields) & ~core] = Structure.OEDEMA
     out[core] = _inner(outward, smooth, tumour.kind, fields)[core]
     if tumour.kind != "non_enhancing" and fields.chance(0.5):  # specks of enhancement around the core
         specks = (smooth(4) > fields.uniform(2.4, 3.2)) & (outward < 15) & (outward > 0) & inside & ~csf
@@ -107,13 +129,14 @@ def _focus(structures: Tensor, tumour: Tumour, start: list[int], fields: Fields)
     return out
 
 
-def _oedema(structures: Tensor, outward: Tensor, smooth: Smooth, fields: Fields) -> Tensor:
-    """Finger-like spread along white matter that spares cortex and stops at CSF."""
+def _oedema(structures: Tensor, outward: Tensor, deep: Tensor, smooth: Smooth, fields: Fields) -> Tensor:
+    """Finger-like spread along white matter and into deep grey matter, that spares cortex and stops at CSF."""
     if fields.chance(0.07):
         return torch.zeros_like(structures, dtype=torch.bool)
-    mean = fields.uniform(1.5, 18)
+    mean = fields.uniform(1.5, 18) * (1.6 if fields.chance(0.2) else 1.0)
     extent = mean * (1 + 0.6 * smooth(22) + 0.3 * smooth(8))
     tissue = torch.full(outward.shape, fields.uniform(0.0, 0.6))  # cortex, vessels and the rest
+    tissue[deep] = fields.uniform(0.4, 1.0)
     tissue[(structures == Structure.WHITE) | (structures == Structure.WHITE_LESION)] = 1.0
     tissue[(structures == Structure.CSF) | (structures == Structure.OUTSIDE) | (structures == Structure.CHOROID)] = 0.0
     return (outward < extent * tissue) & (tissue > 0) & (structures < Structure.OEDEMA)
@@ -137,8 +160,8 @@ def _inner(outward: Tensor, smooth: Smooth, kind: str, fields: Fields) -> Tensor
         parts[inward > rim] = Structure.CYST if fluid else Structure.NECROSIS
         islands = (smooth(5) > fields.uniform(1.2, 3.0)) & (inward > rim)
         parts[islands] = Structure.ENHANCING
-    if fields.chance(0.5):  # a part of the rim does not enhance
-        parts[(smooth(20) > fields.uniform(0.2, 1.5)) & (parts == Structure.ENHANCING)] = Structure.NON_ENHANCING
+    if fields.chance(0.3):  # a part of the rim does not enhance
+        parts[(smooth(20) > fields.uniform(0.5, 1.8)) & (parts == Structure.ENHANCING)] = Structure.NON_ENHANCING
     if fields.chance(0.12):
         parts[(smooth(10) > fields.uniform(0.8, 1.8)) & (inward > 3)] = Structure.BLOOD
     return parts

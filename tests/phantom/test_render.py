@@ -6,7 +6,7 @@ import torch
 from medmiss.phantom import PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.fields import Fields
-from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, mirrored, moved, near_surface, thick_slices
+from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, faded, mirrored, moved, near_surface, thick_slices
 
 SHAPE = (80, 80, 52)
 
@@ -44,6 +44,18 @@ def test_nearness_of_the_surface_is_high_at_the_border_and_nothing_deep_inside()
     assert nearness[24, 24, 24] == 0
     assert nearness[6, 24, 24] > 0.5
     assert 0 <= nearness.min() <= nearness.max() <= 1
+
+
+def test_oedema_fades_at_its_border_and_not_towards_the_core():
+    structures = torch.full((40, 40, 40), int(Structure.WHITE), dtype=torch.uint8)
+    structures[10:30], structures[20:30] = Structure.OEDEMA, Structure.ENHANCING
+    fades = [faded(structures, Fields((seed,), SHAPE)) for seed in range(24)]
+    for fade in fades:
+        assert not fade[structures != Structure.OEDEMA].any()
+        assert not fade[15:20].any()  # 5 voxels and more from the border; beside the core
+        assert fade[10].max() < 0.5
+    assert max(float(fade[10].min()) for fade in fades) > 0.4
+    assert min(float(fade.max()) for fade in fades) == 0  # now and then the border is sharp
 
 
 def test_a_mirrored_field_is_the_same_on_both_sides_and_as_strong():
