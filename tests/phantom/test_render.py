@@ -49,7 +49,7 @@ def test_nearness_of_the_surface_is_high_at_the_border_and_nothing_deep_inside()
 def test_oedema_fades_at_its_border_and_not_towards_the_core():
     structures = torch.full((40, 40, 40), int(Structure.WHITE), dtype=torch.uint8)
     structures[10:30], structures[20:30] = Structure.OEDEMA, Structure.ENHANCING
-    fades = [faded(structures, Fields((seed,), SHAPE)) for seed in range(24)]
+    fades = [faded(structures, Fields((seed,), SHAPE)) for seed in range(60)]
     for fade in fades:
         assert not fade[structures != Structure.OEDEMA].any()
         assert not fade[15:20].any()  # 5 voxels and more from the border; beside the core
