@@ -6,8 +6,8 @@
                           [--epochs E] [--seeds S] [--jobs 2] [--teacher B] [--set ID=VALUE ...]
 
 One setting is varied at a time and the others keep their default, as in the papers' figures (ShaSpec Fig. 4, LCKD
-Fig. 3). A setting is an entry of train.json, or an argument of a class that is configured there; a network that
-several settings share is trained once. All are trained for the same number of iterations without a validation part:
+Fig. 3). A setting is an entry of train.json or train_phantom.json, or an argument of a class that is configured there;
+a network that several settings share is trained once. All are trained for the same number of iterations without a validation part:
 the averaged weights of the last step count, so that nothing is selected. Each is measured on M other phantoms, or on
 the labelled cases of --test-data, with `medmiss subsets`. What is finished is not done again, so the command may be
 stopped and repeated, with more values or seeds. A training that fails, such as one that diverges, leaves a gap.
@@ -43,6 +43,8 @@ from medmiss.inference import BundleError, resolve_bundle
 from medmiss.inference.records import remember
 from medmiss.modalities import SUBSETS, parse_subset, subset_name
 
+CONFIGS = ("train.json", "train_phantom.json")
+"""Where a bundle's settings are: of every training, and of one on synthetic cases."""
 MEASURES = ["dice", "dice_postprocessed"]
 MADE_WITH = ("bundle", "teacher", "data", "phantoms", "test", "test_data", "shape", "epochs", "set")
 """Arguments that all runs of a folder have in common; settings, values, seeds and subsets may be added later."""
@@ -137,14 +139,14 @@ def points_of(args: argparse.Namespace) -> list[Point]:
 
 
 def default_of(bundle: str, setting: str) -> Any:
-    """The value of a setting in the bundle's train.json, or that of the argument of the class configured there.
+    """The value of a setting in the bundle's `CONFIGS`, or that of the argument of the class configured there.
 
     Raises:
         ValueError: when there is neither.
         BundleError: when there is no such bundle.
     """
     config = ConfigParser()
-    config.read_config(str(resolve_bundle(bundle) / "configs" / "train.json"))
+    config.read_config([str(resolve_bundle(bundle) / "configs" / name) for name in CONFIGS])
     if setting in config:
         return config[setting]
     parent, _, name = setting.rpartition("::")
@@ -152,7 +154,7 @@ def default_of(bundle: str, setting: str) -> Any:
     target = locate(str(configured.get("_target_"))) if isinstance(configured, dict) else None
     parameters = inspect.signature(target).parameters if callable(target) else {}
     if name not in parameters or parameters[name].default is inspect.Parameter.empty:
-        raise ValueError(f"--ids: the train.json of {bundle} has no setting {setting}")
+        raise ValueError(f"--ids: {' and '.join(CONFIGS)} of {bundle} have no setting {setting}")
     return parameters[name].default
 
 

@@ -1,5 +1,6 @@
 """One synthetic patient: anatomy, tumours, four images and the labels."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [
 
 GENERATOR = 3
 """Changes whenever the same arguments come to give another patient."""
+
+PARTS = ("displacement", "confounders", "texture", "drift", "scanner")
+"""What can be left out, to see what it is worth: tissue that tumours push away; what looks like tumour and is none; the
+atlas's texture; brightness that varies within a tissue; bias field, thick slices and the scanner's other faults."""
 
 _ANATOMIES = 64
 """How many different procedural brains there are; each is warped anew for every case."""
@@ -46,6 +51,7 @@ def make_case(
     shape: tuple[int, int, int] = FULL_SHAPE,
     tissues: Path | str | None = None,
     healthy: bool = False,
+    without: Collection[str] = (),
 ) -> PhantomCase:
     """Make the phantom number `index` of the set `seed`: the same arguments give the same patient.
 
@@ -56,10 +62,13 @@ def make_case(
         tissues: a tissue map (1 CSF, 2 GM, 3 WM), or the folder of an atlas with texture as well (see
             `medmiss.phantom.tissues.read_anatomy`), such as SRI24's; a procedural brain by default.
         healthy: no tumour: what looks like one is there alone.
+        without: those of `PARTS` that are left out.
 
     Raises:
         CaseError: when the tissue map or the atlas is not one.
+        ValueError: when a part to leave out is not one of `PARTS`.
     """
+    check_parts(without)
     scale = shape[0] / FULL_SHAPE[0]
     source, texture = (
         (procedural_tissues((seed, index % _ANATOMIES, 1), shape), None)
@@ -70,20 +79,30 @@ def make_case(
     small = source[box]
     fields = Fields((seed, index), tuple(small.shape), scale)
     tumours = [] if healthy else draw_tumours(small, surface_depth(small > 0, scale), fields)
-    masses = [(tumour.centre, tumour.radius) for tumour in tumours]
-    anatomy, midline, texture = warped(small, fields, masses, None if texture is None else texture[(slice(None), *box)])
+    masses = [] if "displacement" in without else [(tumour.centre, tumour.radius) for tumour in tumours]
+    texture = None if texture is None or "texture" in without else texture[(slice(None), *box)]
+    anatomy, midline, texture = warped(small, fields, masses, texture)
     depth = surface_depth(anatomy > 0, scale)
-    structures = add_confounders(anatomy, depth, midline, fields)
+    structures = anatomy if "confounders" in without else add_confounders(anatomy, depth, midline, fields)
     deep = deep_grey(structures, depth, scale)
     for tumour in tumours:
         structures = add_tumour(structures, tumour, deep, fields)
     images = np.zeros((len(MODALITIES), *shape), dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
-    images[(slice(None), *box)] = render(structures, fields, texture).numpy()
+    images[(slice(None), *box)] = render(
+        structures, fields, texture, drift="drift" not in without, faults="scanner" not in without
+    ).numpy()
     labels[box] = LABELS[structures.numpy()]
     affine = BRATS_AFFINE.copy()
     affine[1, 3] = shape[1] - 1
     return PhantomCase(images, labels, affine)
+
+
+def check_parts(without: Collection[str]) -> None:
+    """Raise ValueError when a part to leave out is not one of `PARTS`."""
+    unknown = set(without) - set(PARTS)
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no part of a phantom; expected some of {', '.join(PARTS)}")
 
 
 def _head_box(tissues: Tensor, margin: int) -> tuple[slice, ...]:

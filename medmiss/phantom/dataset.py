@@ -10,7 +10,7 @@ from monai.transforms import Transform
 
 from medmiss.cases import CONVENTIONS, Case, Grid
 from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
-from medmiss.phantom.case import GENERATOR, make_case
+from medmiss.phantom.case import GENERATOR, check_parts, make_case
 from medmiss.phantom.tissues import FULL_SHAPE
 
 
@@ -25,6 +25,7 @@ class PhantomRecipe(Case):
         tissues: tissue map or folder of an atlas, None for the procedural brain.
         kept: the modalities it has.
         healthy: without a tumour.
+        without: parts that are left out, see `medmiss.phantom.case.PARTS`.
         generator: what makes it.
     """
 
@@ -34,6 +35,7 @@ class PhantomRecipe(Case):
     tissues: Path | None = None
     kept: Subset = MODALITIES
     healthy: bool = False
+    without: tuple[str, ...] = ()
     generator: int = GENERATOR
 
     @property
@@ -49,17 +51,21 @@ def phantom_recipes(
     shape: tuple[int, int, int] = FULL_SHAPE,
     modalities: str = "all",
     healthy: float = 0.0,
+    without: str = "",
 ) -> list[Case]:
     """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
 
-    `healthy` is the share of them, spread evenly, that have no tumour.
+    `healthy` is the share of them, spread evenly, that have no tumour; `without` names what is left out of all of them,
+    such as `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
 
     Raises:
-        ValueError: when a modality is unknown.
+        ValueError: when a modality is unknown, or a part to leave out.
         FileNotFoundError: when there is no such tissue map.
     """
     if tissues is not None and not Path(tissues).exists():
         raise FileNotFoundError(f"there is no tissue map or atlas {tissues}; leave it out for the procedural brain")
+    left_out = tuple(part.strip() for part in without.split(",") if part.strip())
+    check_parts(left_out)
     return [
         PhantomRecipe(
             name=f"phantom_{seed}_{index:05d}",
@@ -70,6 +76,7 @@ def phantom_recipes(
             tissues=None if tissues is None else Path(tissues),
             kept=parse_subset(modalities),
             healthy=int((index + 1) * healthy) > int(index * healthy),
+            without=left_out,
         )
         for index in range(number)
     ]
@@ -82,7 +89,7 @@ class MakePhantomd(Transform):
         """Add `image`, `foreground`, `available`, `label`, `grid`, `name` and `warnings`."""
         item = dict(data)
         recipe: PhantomRecipe = item["case"]
-        made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues, recipe.healthy)
+        made = make_case(recipe.seed, recipe.index, recipe.shape, recipe.tissues, recipe.healthy, recipe.without)
         item["available"] = torch.tensor(presence(recipe.available))
         item["image"] = torch.from_numpy(made.images)
         item["image"][~item["available"]] = 0

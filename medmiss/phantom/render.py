@@ -66,13 +66,17 @@ def draw_contrast(fields: Fields) -> Tensor:
     return torch.from_numpy(contrast)
 
 
-def render(structures: Tensor, fields: Fields, texture: Tensor | None = None) -> Tensor:
+def render(
+    structures: Tensor, fields: Fields, texture: Tensor | None = None, drift: bool = True, faults: bool = True
+) -> Tensor:
     """Render the four images, `(4, X, Y, Z)` float32, background 0, white matter about 1.
 
     Args:
         structures: `(X, Y, Z)` uint8 values of `Structure`.
         fields: source of randomness on the same grid.
         texture: `(3, X, Y, Z)`, in the order of `TEXTURES`, as `medmiss.phantom.tissues.read_anatomy` gives it.
+        drift: brightness varies within a tissue.
+        faults: the scanner has a bias field, thick slices and the like; without them, blur and noise alone.
     """
     contrast = draw_contrast(fields)
     brain = structures.flatten().nonzero().flatten()
@@ -82,12 +86,17 @@ def render(structures: Tensor, fields: Fields, texture: Tensor | None = None) ->
     surface = near_surface(structures).flatten()[brain]
     fade = faded(structures, fields).flatten()[brain]
     details = [] if texture is None else [image.flatten()[brain] for image in texture]
-    return torch.stack(
-        [
-            _image(index, brain, row, shared, atlas_texture(details, index, modality, fields), surface, fade, fields)
-            for modality, row in zip(MODALITIES, contrast, strict=True)
-        ]
-    )
+    images = []
+    for modality, tissue in zip(MODALITIES, contrast, strict=True):
+        detail = atlas_texture(details, index, modality, fields)
+        values = tissue[index] + fade * (tissue[Structure.WHITE] - tissue[index])
+        values = values * variation(index, shared if drift else [], detail, fields)
+        if faults and fields.chance(0.5):  # next to air and bone: patches of this modality alone
+            patches = fields.smooth(fields.uniform(8, 25)).flatten()[brain]
+            gain = fields.uniform(-0.4, 1.2) * surface * (patches - fields.uniform(0.0, 1.5)).clamp(min=0, max=1.5)
+            values = values * (1 + gain).clamp(min=0.2)
+        images.append(scanned(values, brain, fields, faults))
+    return torch.stack(images)
 
 
 def mirrored(field: Tensor) -> Tensor:
@@ -121,52 +130,50 @@ def faded(structures: Tensor, fields: Fields) -> Tensor:
     return torch.where(structures == Structure.OEDEMA, 1 - box_mean(swollen, radius), 0.0)
 
 
-def _image(
-    index: Tensor,
-    brain: Tensor,
-    contrast: Tensor,
-    shared: list[Tensor],
-    texture: Tensor,
-    surface: Tensor,
-    fade: Tensor,
-    fields: Fields,
-) -> Tensor:
-    """One modality; all but `brain`, their places, and `contrast` hold the brain's voxels only, `(V,)` each."""
+def variation(index: Tensor, shared: list[Tensor], texture: Tensor, fields: Fields) -> Tensor:
+    """How much brighter than its structure's mean each voxel of one modality is, `(V,)`, about 1.
+
+    Args:
+        index: the structure of each voxel of the brain, `(V,)`.
+        shared: the fields of `FIELD_LENGTHS` and `SYMMETRIC_LENGTHS`, `(V,)` each; none: no drift.
+        texture: of the atlas, `(V,)`.
+        fields: source of randomness.
+    """
+    strength = fields.uniform(0.5, 1.8) * np.array([0.06, 0.06, 0.035, 0.025, 0.02])
+    strength = np.append(strength, (fields.uniform(0.0, 0.12), fields.uniform(0.0, 0.08)))
+    gains = fields.rng.normal(0, 1, (len(strength), len(Structure))) * strength[:, None]
+    gains[:, TUMOUR] *= np.array([0.5, 1.0, 1.6, 2.5, 2.0, 0.5, 0.5])[:, None]
+    total = torch.ones_like(texture) + texture
+    for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=False):
+        total += gain[index] * field
+    return total.clamp(min=0.2, max=2.5)
+
+
+def scanned(values: Tensor, brain: Tensor, fields: Fields, faults: bool = True) -> Tensor:
+    """The image `(X, Y, Z)` that a scanner makes of the brain's voxels, `(V,)` at the places `brain`."""
     rng, scale = fields.rng, fields.scale
 
     def volume(values: Tensor) -> Tensor:
         return torch.zeros(math.prod(fields.shape)).index_copy(0, brain, values).reshape(fields.shape)
 
-    strength = fields.uniform(0.5, 1.8) * np.array([0.06, 0.06, 0.035, 0.025, 0.02, 0.0, 0.0])
-    strength[len(FIELD_LENGTHS) :] = fields.uniform(0.0, 0.12), fields.uniform(0.0, 0.08)
-    gains = rng.normal(0, 1, (len(shared), len(Structure))) * strength[:, None]
-    gains[:, TUMOUR] *= np.array([0.5, 1.0, 1.6, 2.5, 2.0, 0.5, 0.5])[:, None]
-    variation = torch.ones_like(shared[0]) + texture
-    for gain, field in zip(torch.from_numpy(gains.astype(np.float32)), shared, strict=True):
-        variation += gain[index] * field
-    tissue = contrast[index]
-    tissue = tissue + fade * (contrast[Structure.WHITE] - tissue)
-    values = tissue * variation.clamp(min=0.2, max=2.5)
-    if fields.chance(0.5):  # next to air and bone: patches of this modality alone
-        patches = fields.smooth(fields.uniform(8, 25)).flatten()[brain]
-        gain = fields.uniform(-0.4, 1.2) * surface * (patches - fields.uniform(0.0, 1.5)).clamp(min=0, max=1.5)
-        values = values * (1 + gain).clamp(min=0.2)
     image = volume(values)
     # Partial volume and the scanner's point spread; now and then slices thicker than the grid.
     image = blur(image, (fields.uniform(0.45, 0.9) * scale,) * 3)
-    if fields.chance(0.35):
+    if faults and fields.chance(0.35):
         image = thick_slices(image, int(rng.choice(3, p=(0.15, 0.15, 0.7))), fields.uniform(1.5, 6.0) * scale)
-    if fields.chance(0.15):
+    if faults and fields.chance(0.15):
         image = moved(image, fields)
-    bias = fields.uniform(0.0, 0.25) * fields.smooth(110) + fields.uniform(0.0, 0.08) * fields.smooth(50)
-    values = (image * bias.exp()).flatten()[brain].clamp(min=0)
+    if faults:
+        bias = fields.uniform(0.0, 0.25) * fields.smooth(110) + fields.uniform(0.0, 0.08) * fields.smooth(50)
+        image = image * bias.exp()
+    values = image.flatten()[brain].clamp(min=0)
     # Rician: the magnitude of a complex signal with noise on both parts.
     noise = fields.uniform(0.005, 0.06)
     values = torch.hypot(values + noise * fields.white(len(values)), noise * fields.white(len(values)))
     image = volume(values.clamp(min=1e-3) ** fields.uniform(0.85, 1.2))
-    if fields.chance(0.3):  # noise after interpolation to the common space is smooth
+    if faults and fields.chance(0.3):  # noise after interpolation to the common space is smooth
         image = volume(blur(image, (0.5 * scale,) * 3).flatten()[brain])
-    if fields.chance(0.2):  # a converter cut the brightest voxels off
+    if faults and fields.chance(0.2):  # a converter cut the brightest voxels off
         image = image.clamp(max=float(np.quantile(image.flatten()[brain].numpy(), fields.uniform(0.98, 0.999))))
     return image
 

@@ -6,8 +6,9 @@ from scipy import ndimage
 
 from medmiss.cases import CONVENTIONS
 from medmiss.modalities import MODALITIES
-from medmiss.phantom import PhantomCase, make_case
+from medmiss.phantom import PhantomCase, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
+from medmiss.phantom.case import PARTS
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import draw_contrast
 
@@ -97,3 +98,37 @@ def test_the_same_number_gives_the_same_patient(phantoms: list[PhantomCase]):
     assert not np.array_equal(phantoms[0].labels, phantoms[1].labels)
     assert not np.array_equal(make_case(6, 1, SHAPE).images, again.images)
     assert len(again.images) == len(MODALITIES)
+
+
+def test_what_is_left_out_is_gone_and_all_else_stays():
+    whole = make_case(5, 1, SHAPE)
+    still = make_case(5, 1, SHAPE, without=["drift"])
+    assert np.array_equal(whole.labels, still.labels)
+    assert not np.array_equal(whole.images, still.images)
+    for part in PARTS:
+        case = make_case(5, 1, SHAPE, without=[part])
+        assert (part == "texture") == np.array_equal(case.images, whole.images)  # this anatomy has no texture
+        assert (case.images[0] > 0).sum() > 1000
+
+
+def test_without_drift_and_faults_a_tissue_is_as_bright_everywhere():
+    plain = make_case(5, 1, (120, 120, 80), without=["drift", "scanner"], healthy=True)
+    varied = make_case(5, 1, (120, 120, 80), healthy=True)
+
+    def spread(case: PhantomCase) -> float:
+        """Standard deviation of T1 over its mean between large blocks of white matter, its brightest tissue."""
+        t1 = case.images[1]
+        blocks = t1.reshape(6, 20, 6, 20, 4, 20).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 8000)
+        bright = [np.percentile(block, 90) for block in blocks if (block > 0).mean() > 0.9]
+        return float(np.std(bright) / np.mean(bright))
+
+    assert spread(plain) < 0.03 < spread(varied)
+
+
+def test_what_is_no_part_is_refused():
+    with pytest.raises(ValueError, match="skull: no part of a phantom; expected some of displacement, confounders"):
+        make_case(5, 1, SHAPE, without=["skull"])
+    with pytest.raises(ValueError, match="skull: no part of a phantom"):
+        phantom_recipes(1, without="drift, skull")
+    (recipe,) = phantom_recipes(1, without="drift, scanner")
+    assert recipe.without == ("drift", "scanner")

@@ -83,11 +83,12 @@ def test_the_default_is_the_configuration_s_or_the_class_s():
     assert sweep.default_of("brats_shaspec", "network_def::beta") == 0.02
     assert sweep.default_of("brats_lckd", "election::interval") == 0.0435
     assert sweep.default_of("brats_shaspec", "learning_rate") == 0.001
+    assert sweep.default_of("brats_shaspec", "phantom_without") == ""
 
 
 @pytest.mark.parametrize("setting", ["network_def::nonsense", "nonsense", "nonsense::alpha", "epochs::alpha"])
 def test_a_setting_that_there_is_not_is_refused(setting: str):
-    with pytest.raises(ValueError, match=f"the train.json of brats_shaspec has no setting {setting}"):
+    with pytest.raises(ValueError, match=f"of brats_shaspec have no setting {setting}"):
         sweep.default_of("brats_shaspec", setting)
 
 
@@ -107,7 +108,7 @@ def test_only_the_default_shares_its_run_and_a_chosen_one_is_the_default():
         (["--ids", "epochs", "--values", "1", "--data", "."], "with --test-data"),
         (["--ids", "epochs", "--values", "1", "--data", "nowhere", "--test-data", "."], "nowhere does not exist"),
         (["--ids", "epochs", "--values", "1", "--phantoms", "1", "--subsets", "pet"], "unknown modality 'pet'"),
-        (["--ids", "nonsense", "--values", "1", "--phantoms", "1"], "has no setting nonsense"),
+        (["--ids", "nonsense", "--values", "1", "--phantoms", "1"], "have no setting nonsense"),
         (["--ids", "a", "--values", "1", "--phantoms", "1", "--bundle", "none_such"], "bundle 'none_such'"),
     ],
 )
