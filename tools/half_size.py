@@ -3,8 +3,8 @@
     python tools/half_size.py --out DIR CASES [CASES ...]
 
 A voxel becomes the mean of 2 x 2 x 2 voxels of 1 mm (of a region: its majority), and the header says 1 mm, as that of
-a phantom of half the size (`medmiss phantom --shape 120,120,78`) does. Only for experiments: nothing that is measured on
-these files holds for the cases themselves. Writes a plain folder a case, with its label map.
+a phantom of half the size (`medmiss phantom --shape 120,120,78`) does. Only for experiments: nothing that is measured
+on these files holds for the cases themselves. Writes a plain folder a case, with its label map.
 """
 
 import argparse

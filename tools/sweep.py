@@ -7,10 +7,11 @@
 
 One setting is varied at a time and the others keep their default, as in the papers' figures (ShaSpec Fig. 4, LCKD
 Fig. 3). A setting is an entry of train.json or train_phantom.json, or an argument of a class that is configured there;
-a network that several settings share is trained once. All are trained for the same number of iterations without a validation part:
-the averaged weights of the last step count, so that nothing is selected. Each is measured on M other phantoms, or on
-the labelled cases of --test-data, with `medmiss subsets`. What is finished is not done again, so the command may be
-stopped and repeated, with more values or seeds. A training that fails, such as one that diverges, leaves a gap.
+a network that several settings share is trained once. All are trained for the same number of iterations without a
+validation part: the averaged weights of the last step count, so that nothing is selected. Each is measured on M other
+phantoms, or on the labelled cases of --test-data, with `medmiss subsets`. What is finished is not done again, so the
+command may be stopped and repeated, with more values or seeds. A training that fails, such as one that diverges,
+leaves a gap.
 
 Writes DIR/sensitivity.csv (a line a setting, value, seed and region: Dice in %, mean over subsets of the mean over
 cases, raw and post-processed) and DIR/sensitivity.png (raw; mean over seeds, bars: standard deviation). One seed says
@@ -187,7 +188,8 @@ def sensitivity(
                 table = scores[point.run(seed)]
                 means = 100 * by_subset(table[table["subset"].isin(subsets)])[MEASURES].mean().unstack(level=0)
                 means.loc["mean"] = means.mean()
-                of = {"id": point.setting, "value": point.value, "default": int(point.default), "seed": seed}
+                value = "null" if point.value is None else point.value
+                of = {"id": point.setting, "value": value, "default": int(point.default), "seed": seed}
                 rows += [{**of, "region": region, **means.loc[region]} for region in (*REGIONS, "mean")]
     return pd.DataFrame(rows)
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from medmiss.cases import CONVENTIONS
 from medmiss.modalities import MODALITIES
-from medmiss.phantom import PhantomCase, make_case, phantom_recipes
+from medmiss.phantom import PhantomCase, PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.case import PARTS
 from medmiss.phantom.fields import Fields
@@ -130,5 +130,6 @@ def test_what_is_no_part_is_refused():
         make_case(5, 1, SHAPE, without=["skull"])
     with pytest.raises(ValueError, match="skull: no part of a phantom"):
         phantom_recipes(1, without="drift, skull")
-    (recipe,) = phantom_recipes(1, without="drift, scanner")
+    recipe = phantom_recipes(1, without="drift, scanner")[0]
+    assert isinstance(recipe, PhantomRecipe)
     assert recipe.without == ("drift", "scanner")

@@ -120,6 +120,13 @@ def test_wrong_usage_is_said_before_anything_is_made(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_setting_of_nothing_has_its_row():
+    scores = pd.DataFrame({"case": "a", "subset": "T1", "region": ["ET", "TC", "WT"], "dice": 0.5, "hd95": 1.0})
+    points = [sweep.Point("tissues", None, False)]
+    table = sweep.sensitivity(points, 1, {"tissues=None-0": scores.assign(dice_postprocessed=0.5)}, ["T1"])
+    assert sweep.over_seeds(table)["value"].tolist() == ["null"] * 4
+
+
 def test_seeds_have_a_mean_and_a_spread():
     rows = [("a", 1, 0, seed, "ET", dice, dice) for seed, dice in enumerate((40.0, 50.0))]
     table = pd.DataFrame(rows, columns=["id", "value", "default", "seed", "region", *sweep.MEASURES])
