@@ -1,12 +1,13 @@
 """Build the Audiovision-MNIST data set from its downloads, as SMIL (AAAI 2021) split it.
 
-    python tools/prepare_avmnist.py --mnist DIR --fsdd DIR|TAR --out FILE [--mfcc smil|full]
+    python tools/prepare_avmnist.py --mnist DIR --fsdd DIR|TAR --out FILE [--mfcc full|smil]
 
 DIR of --mnist has the four idx files of MNIST (.gz or unpacked), --fsdd the wavs of the Free Spoken Digit Dataset of
 version 1.0.8 or a tar archive of them: 3 speakers, 50 recordings of each digit. FILE becomes an npz file of 1,050
 training and 450 test pairs, and the MNIST test images that are not among the 450. The same input gives the same bytes.
 
---mfcc smil (the default) keeps every third sample of a sound, as the published code does; full keeps all.
+--mfcc full (the default, and that of `medmiss classify avmnist`) keeps all samples of a sound; smil keeps every third
+one, as the published code does.
 """
 
 import argparse

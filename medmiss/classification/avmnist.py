@@ -22,7 +22,8 @@ FRAMES = 20
 """Columns of an MFCC; it has as many rows."""
 FIRST_TRAINING = 15
 """Recordings of a digit by a speaker with a smaller number are for testing."""
-VARIANTS = ("smil", "full")
+VARIANTS = ("full", "smil")
+"""Of the MFCC, the default first."""
 FULL = {"window": 512, "hop": 160}
 UNREADABLE = (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError)
 """What numpy raises for a file of another kind."""
@@ -56,7 +57,7 @@ def sound_features(recording: Recording, variant: str) -> np.ndarray:
     return features
 
 
-def build_avmnist(mnist: Path, fsdd: Path, variant: str = "smil") -> dict[str, np.ndarray]:
+def build_avmnist(mnist: Path, fsdd: Path, variant: str = VARIANTS[0]) -> dict[str, np.ndarray]:
     """The arrays of the data set, named `<part>_<what>` as `PARTS` says.
 
     Sounds of a part by digit, speaker and number; the k-th image of a digit in MNIST's own order, of its training file

@@ -13,7 +13,7 @@ The rest of the line goes to `python -m monai.bundle COMMAND` as it is, and wins
 
 examples:
   medmiss bundle run --config inference --dataset_dir CASES --output_dir MASKS
-  medmiss bundle run --config train,evaluate --dataset_dir CASES
+  medmiss bundle run --config train,evaluate --dataset_dir CASES --output_dir EVALUATION
   medmiss bundle run --bundle ./my_bundle --config train --dataset_dir CASES --output_dir RUN
   medmiss bundle verify_net_in_out network_def --config inference
   medmiss bundle ckpt_export network_def --config inference --filepath model.ts"""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medmiss import __version__
+from medmiss.cli import DEFAULT_BUNDLE
 from medmiss.cli.train import PROFILES
 
 SUMMARY = "show version, bundles and what each is made of"
@@ -60,10 +61,12 @@ def _metadata(folder: Path) -> Facts:
 
 def _summary(folder: Path) -> Facts:
     metadata = _metadata(folder)
+    weights = folder / "models" / "model.pt"
     return {
         "bundle": folder.name,
         "version": metadata.get("version"),
         "task": metadata.get("task"),
+        "weights_bytes": weights.stat().st_size if weights.is_file() else None,
         "folder": str(folder),
     }
 
@@ -71,14 +74,14 @@ def _summary(folder: Path) -> Facts:
 def _details(folder: Path, profile: str | None) -> Facts:
     metadata = _metadata(folder)
     data_format = metadata.get("network_data_format", {})
-    weights = folder / "models" / "model.pt"
     light = profile in (None, "light")  # the weights are those of the light profile
+    summary = _summary(folder)
     return {
-        **_summary(folder),
+        **summary,
         "description": metadata.get("description"),
         "profile": profile,
         "parameters": _count_parameters(folder, profile),
-        "weights_bytes": weights.stat().st_size if light and weights.is_file() else None,
+        "weights_bytes": summary["weights_bytes"] if light else None,
         "modalities": _channels(data_format, "inputs", "image"),
         "labels": _channels(data_format, "outputs", "pred"),
         "accuracy": metadata.get("eval_metrics", {}) if light else {},
@@ -121,9 +124,14 @@ def _text(facts: Facts) -> list[str]:
         title = name.replace("_", " ")
         if name == "bundles":
             lines.append("bundles:" if value else "bundles: none")
-            lines += [f"  {item['bundle']} {item['version']}: {item['task']} ({item['folder']})" for item in value]
+            lines += [
+                f"  {item['bundle']} {item['version']}: {item['task']}{_remark(item)} ({item['folder']})"
+                for item in value
+            ]
         elif name == "accuracy":
             lines += [line for measure, table in value.items() for line in _accuracy(measure, table)]
+        elif name == "weights_bytes":
+            lines.append(f"weights: {'none, to be trained first' if value is None else f'{value:,} bytes'}")
         elif isinstance(value, list):
             lines.append(f"{title}: {', '.join(value)}")
         elif isinstance(value, int):
@@ -131,6 +139,13 @@ def _text(facts: Facts) -> list[str]:
         elif value is not None:
             lines.append(f"{title}: {value}")
     return lines
+
+
+def _remark(summary: Facts) -> str:
+    """What a list says of a bundle besides its task."""
+    if summary["weights_bytes"] is None:
+        return "; without weights, to be trained first"
+    return "; with weights" + (", the default" if summary["bundle"] == DEFAULT_BUNDLE else "")
 
 
 def _accuracy(measure: str, table: Any) -> list[str]:

@@ -38,7 +38,7 @@ examples:
   medmiss predict --flair flair.nii.gz --t2 t2.nii.gz MASKS
   medmiss predict CASES MASKS --modalities flair,t2 --labels brats2023 --report run.json
   medmiss predict CASES MASKS --bundle runs/fold0 --bundle runs/fold1
-  medmiss predict CASES MASKS --part $SLURM_ARRAY_TASK_ID/8
+  medmiss predict CASES MASKS --part $SLURM_ARRAY_TASK_ID/8      (sbatch --array=1-8)
 
 Exit status: 0 all cases done, 1 some case failed, 2 wrong usage. Research use only."""
 

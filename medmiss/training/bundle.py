@@ -10,14 +10,14 @@ from medmiss.cases.files import write_json
 CONFIGS = Path("configs")
 INPUTS = Path("checkpoints") / "inputs.json"
 """Where a run keeps the user's own paths, which a bundle that is passed on must not tell."""
+PATHS = ("dataset_dir", "tissues", "teacher_bundle", "start_from", "splits")
+"""The entries of `train.json` that hold them."""
 
 
 def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     """Make `out` a bundle beside which the run puts `models/model.pt`.
 
-    The network and the window of inference are those of training, but for what the configuration says in
-    `deployed_def` (the network without the parts that training alone needs) and `deployed_inferer`; nothing that
-    the source says of its own weights is carried over.
+    Nothing that the source says of its own weights is carried over.
 
     Args:
         source: the bundle that is trained.
@@ -33,28 +33,48 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
     metadata["version"] = "0.0.1"
     metadata["changelog"] = {"0.0.1": f"trained from the bundle {source.name} by medmiss train"}
     metadata["description"] = f"{metadata['task']}. Trained by medmiss train; not validated, not for clinical use."
-    inference = json.loads((source / CONFIGS / "inference.json").read_text())
-    inference["network_def"] = config.get("deployed_def", config["network_def"])
-    inference["inferer"] |= {"roi_size": config["crop_size"], **config.get("deployed_inferer", {})}
-    if config.get("modalities", "all") != "all":  # dedicated training: the network knows no others
-        inference["modalities"] = config["modalities"]
     write_json(out / CONFIGS / "metadata.json", metadata)
-    write_json(out / CONFIGS / "inference.json", inference)
-    write_run_config(config, out)  # last: where it is, the folder is complete, and a run that is resumed reads it
+    write_run_config(source, config, out)
 
 
-def write_run_config(config: Any, out: Path) -> None:
-    """Write the training configuration of the run in `out`, the user's own paths apart from it.
+def write_run_config(source: Path, config: Any, out: Path) -> None:
+    """Write how the run in `out` trains and predicts, the user's own paths apart from it.
 
     Args:
+        source: the bundle that is trained, or `out` itself when its run goes on.
         config: with all changes of this run, a dictionary as in `train.json`.
         out: output folder of the run.
     """
-    inputs = {name: config[name] for name in ("dataset_dir", "tissues", "teacher_bundle") if name in config}
+    write_json(out / CONFIGS / "inference.json", prediction_of(source, config))
+    inputs = {name: config[name] for name in PATHS if name in config}
     write_json(out / INPUTS, inputs)
-    place = {"bundle_root": ".", "splits": None, "output_dir": "@bundle_root", "resume": False, "quiet": False}
-    place["start_from"] = None  # the checkpoint holds what came of it
+    place = {"bundle_root": ".", "output_dir": "@bundle_root", "resume": False, "quiet": False}
+    # Last: where it is, the folder is complete, and a run that is resumed reads it.
     write_json(out / CONFIGS / "train.json", {**config, **place, **dict.fromkeys(inputs)})
+
+
+def prediction_of(source: Path, config: Any) -> dict[str, Any]:
+    """`inference.json` of what is trained so: the source's, with the network, preprocessing and window of training.
+
+    `deployed_def` is the network without the parts that training alone needs; it fills in for missing modalities as
+    the trained one does. The window is the crop of training, but for what `deployed_inferer` says, and for a run on
+    the crops of the source, whose window it keeps.
+
+    Args:
+        source: see `write_run_config`.
+        config: likewise.
+    """
+    inference = json.loads((source / CONFIGS / "inference.json").read_text())
+    network = config["network_def"]
+    filling = {name: network[name] for name in ("missing", "missing_skips") if name in network}
+    inference["network_def"] = {**config.get("deployed_def", network), **filling}
+    inference["preprocessing"]["transforms"][1:] = config["preparation"]["transforms"][1:]  # all but the loaders
+    if config["crop_size"] != json.loads((source / CONFIGS / "train.json").read_text())["crop_size"]:
+        inference["inferer"]["roi_size"] = config["crop_size"]
+    inference["inferer"] |= config.get("deployed_inferer", {})
+    if config.get("modalities", "all") != "all":  # dedicated training: the network knows no others
+        inference["modalities"] = config["modalities"]
+    return inference
 
 
 def read_inputs(out: Path) -> dict[str, Any]:

@@ -16,8 +16,10 @@ def bundle(tmp_path: Path) -> Path:
     configs = tmp_path / "idle" / "configs"
     configs.mkdir(parents=True)
     (configs / "metadata.json").write_text('{"task": "a test"}')
-    (configs / "inference.json").write_text('{"inferer": {}}')
+    (configs / "inference.json").write_text('{"inferer": {}, "preprocessing": {"transforms": ["load"]}}')
     train = {"epochs": 14, "val_interval": 5, "network_def": {}, "crop_size": [8, 8, 8], "device": {"name": "cpu"}}
+    train |= {"preparation": {"transforms": ["load with labels", "normalise"]}, "start_from": None, "splits": None}
+    train |= {"modalities": "all", "modality_drop": "uniform_size", "val_subsets": ["all"]}
     train |= {"resume": False, "quiet": False, "dataset_dir": None, "initialize": [], "run": [INTERRUPT]}
     (configs / "train.json").write_text(json.dumps(train))
     (configs / "train_phantom.json").write_text('{"phantoms": 1}')
@@ -111,3 +113,72 @@ def test_what_a_resumption_changes_holds_for_the_next(tmp_path: Path, bundle: Pa
     written = json.loads((out / "configs" / "train.json").read_text())
     assert (written["epochs"], written["resume"], written["dataset_dir"]) == (30, False, None)
     assert json.loads((out / "checkpoints" / "inputs.json").read_text())["dataset_dir"] == str(tmp_path)
+
+
+def run_of(bundle: Path, out: Path, *words: object) -> dict[str, dict]:
+    """What a run that is interrupted at once leaves of its configurations."""
+    assert main(["train", "--bundle", str(bundle), "--out", str(out), *map(str, words)]) == 1
+    return {name: json.loads((out / "configs" / f"{name}.json").read_text()) for name in ("train", "inference")}
+
+
+def test_a_run_predicts_as_it_was_trained(tmp_path: Path, bundle: Path):
+    config = bundle / "configs" / "train.json"
+    content = json.loads(config.read_text())
+    content["network_def"] = {"_target_": "medmiss.methods.MMANet"}
+    content["deployed_def"] = {"_target_": "medmiss.methods.ModalityDropout"}
+    config.write_text(json.dumps(content))
+    inference = bundle / "configs" / "inference.json"
+    inference.write_text('{"inferer": {"roi_size": [16, 16, 16]}, "preprocessing": {"transforms": ["load"]}}')
+
+    found = run_of(bundle, tmp_path / "as_it_is", "--data", tmp_path)["inference"]
+    assert found["network_def"] == {"_target_": "medmiss.methods.ModalityDropout"}
+    assert found["preprocessing"]["transforms"] == ["load", "normalise"]
+    assert found["inferer"]["roi_size"] == [16, 16, 16]  # the bundle's own choice for its crops
+
+    words = ("--set", "network_def::missing=mean", "--set", "crop_size=[4,4,4]", "--subset", "flair,t2")
+    changed = run_of(bundle, tmp_path / "changed", "--data", tmp_path, *words)["inference"]
+    assert changed["network_def"] == {"_target_": "medmiss.methods.ModalityDropout", "missing": "mean"}
+    assert changed["inferer"]["roi_size"] == [4, 4, 4]
+    assert changed["modalities"] == "flair,t2"
+
+
+def test_what_a_resumption_changes_holds_for_prediction_too(tmp_path: Path, bundle: Path):
+    out = tmp_path / "run"
+    run_of(bundle, out, "--data", tmp_path)
+    assert main(["train", "--out", str(out), "--resume", "--set", "crop_size=[4,4,4]"]) == 1
+    assert json.loads((out / "configs" / "inference.json").read_text())["inferer"]["roi_size"] == [4, 4, 4]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_as_it_did(tmp_path: Path, bundle: Path):
+    weights = tmp_path / "start" / "models" / "model.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    (tmp_path / "start" / "configs").mkdir()
+    (tmp_path / "start" / "configs" / "inference.json").write_text("{}")
+    splits = tmp_path / "splits.json"
+    splits.write_text("{}")
+    out = tmp_path / "run"
+    run_of(bundle, out, "--data", tmp_path, "--start-from", weights.parents[1], "--splits", splits)
+    config = json.loads((bundle / "configs" / "train.json").read_text())
+    config["run"] = ["$open(@output_dir + '/seen.txt', 'w').write(@start_from + ' ' + @splits)", INTERRUPT]
+    written = json.loads((out / "configs" / "train.json").read_text())
+    assert written["start_from"] is written["splits"] is None  # the user's own paths
+    (out / "configs" / "train.json").write_text(json.dumps(written | {"run": config["run"]}))
+    assert main(["train", "--out", str(out), "--resume"]) == 1
+    assert (out / "seen.txt").read_text() == f"{weights} {splits}"
+
+
+def test_a_run_on_synthetic_cases_takes_no_others(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "run"
+    run_of(bundle, out, "--phantoms", 1)
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--bundle", str(out), "--data", str(tmp_path), "--out", str(tmp_path / "other")])
+    assert f"train its bundle with --start-from {out}" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_keeps_its_profile(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]):
+    run_of(bundle, tmp_path / "run", "--data", tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--out", str(tmp_path / "run"), "--resume", "--profile", "published"])
+    assert "--profile: the run in" in capsys.readouterr().err

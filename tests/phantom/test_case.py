@@ -100,15 +100,13 @@ def test_the_same_number_gives_the_same_patient(phantoms: list[PhantomCase]):
     assert len(again.images) == len(MODALITIES)
 
 
-def test_what_is_left_out_is_gone_and_all_else_stays():
+def test_every_part_can_be_left_out():
     whole = make_case(5, 1, SHAPE)
-    still = make_case(5, 1, SHAPE, without=["drift"])
-    assert np.array_equal(whole.labels, still.labels)
-    assert not np.array_equal(whole.images, still.images)
     for part in PARTS:
         case = make_case(5, 1, SHAPE, without=[part])
         assert (part == "texture") == np.array_equal(case.images, whole.images)  # this anatomy has no texture
-        assert (case.images[0] > 0).sum() > 1000
+        same = part in ("texture", "drift", "scanner")  # what is drawn after the labels
+        assert same == np.array_equal(case.labels, whole.labels)
 
 
 def test_without_drift_and_faults_a_tissue_is_as_bright_everywhere():
