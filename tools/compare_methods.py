@@ -7,14 +7,20 @@ Every bundle is trained once a seed, on the same N phantoms, with the same rando
 same number of iterations, without a validation part: the averaged weights of the last step count, so that nothing
 is selected. A bundle that learns from a teacher gets one trained with all modalities for the same budget. Each
 network is then measured on M other phantoms with `medmiss subsets`. What is finished is not done again, so the
-command may be stopped and repeated.
+command may be stopped and repeated. A training that fails, such as one that diverges, leaves a gap.
+
+A bundle B is a name or a folder, whose last component then names it in runs and tables.
 
 Writes DIR/comparison.csv (bundle, subset, region: mean and sd over seeds of the mean Dice over cases, in %) and
 DIR/comparison.md: means over the 15 subsets, and each bundle against the first one by two paired tests, over the
-15 subset means (as the papers do) and over seeds (which says whether another training would agree).
+15 subset means (as the papers do) and over seeds (which says whether another training would agree), both of the seeds
+that the two bundles have.
+
+Exit status: 0 done, 1 some network could not be trained or measured, or no phantom made, 2 wrong usage.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,14 +38,18 @@ BASELINE = "brats_dropout"
 BUNDLES = (BASELINE, "brats_shaspec", "brats_lckd", "brats_mckd", "brats_mmanet")
 TAUGHT = ("brats_mmanet",)
 """Bundles that learn from a teacher."""
+TEACHER = "teacher"
+"""What the runs of the teachers are named by, as those of a bundle are by its name."""
 MADE_WITH = ("epochs", "phantoms", "test", "shape", "set")
 """Arguments that all runs of a folder have in common; bundles and seeds may be added later."""
 SET_HELP = "entry of every train.json; BUNDLE/ID=VALUE of one bundle's alone"
 MEASURES = {"dice": "raw", "dice_postprocessed": "post-processed"}
+Scores = dict[str, dict[int, pd.DataFrame]]
+"""Lines of `subsets.csv`, by name of the bundle and seed; of the runs that are there."""
 
 
 def main() -> int:
-    """Train, measure and compare."""
+    """Train, measure and compare; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, scores and tables")
     parser.add_argument("--bundles", nargs="+", default=BUNDLES, help=f"the first is the baseline (default: {BUNDLES})")
@@ -52,6 +62,14 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help=SET_HELP)
     args = parser.parse_args()
     out: Path = args.out.resolve()
+    bundles = {name_of(bundle): bundle.rstrip(os.sep) for bundle in args.bundles}
+    if len(bundles) < len(args.bundles) or TEACHER in bundles:
+        names = ", ".join(map(name_of, args.bundles))
+        parser.error(f"--bundles: runs are named by the bundles' folders, which must differ ({names}); rename one")
+    try:
+        entries = {bundle: entries_of(bundle, args.set, list(bundles.values())) for bundle in (BASELINE, *bundles.values())}
+    except ValueError as error:
+        parser.error(str(error))
     changed = remember(out, {name: getattr(args, name) for name in MADE_WITH})
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")

@@ -7,18 +7,22 @@ Predicts from all modalities that a case has: the cases of each FOLDER (such as 
 the SRI24 atlas's own head (T1 `spgr`, T2 `late`, and the proton-density image `erly` in the place of FLAIR, cut to its
 tissue map), and N healthy phantoms, procedural or on the anatomy of PATH. Writes DIR/false_positives.csv (group, case,
 modalities, et_ml, tc_ml, wt_ml) and prints it with the median of each group. What is predicted already is not predicted
-again.
+again. A case that fails is named, and the table is of the others.
+
+Exit status: 0 done, 1 some case failed, 2 wrong usage.
 """
 
 import argparse
 import json
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 import running
-from medmiss.cases import LAYOUTS, Grid, ImageSource, read_volume, write_atomically, write_case
+from medmiss.cases import LAYOUTS, CaseError, Grid, ImageSource, read_volume, write_atomically, write_case
 from medmiss.cli import DEFAULT_BUNDLE
 
 SRI24 = {"flair": "erly", "t1": "spgr", "t2": "late"}
@@ -27,7 +31,7 @@ REGIONS = {"ET": "et_ml", "TC": "tc_ml", "WT": "wt_ml"}
 
 
 def main() -> int:
-    """Predict, and write the table."""
+    """Predict, and write the table; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for cases, masks and the table")
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="name or folder (default: %(default)s)")
@@ -37,43 +41,67 @@ def main() -> int:
     parser.add_argument("--tissues", type=Path, help="anatomy of the phantoms, as medmiss phantom takes it")
     parser.add_argument("--shape", default="240,240,155", help="voxels of a phantom (default: %(default)s)")
     args = parser.parse_args()
-    groups = {folder.resolve().name: folder for folder in args.cases}
+    names = [folder.resolve().name for folder in args.cases]
+    names += ["sri24"] * (args.sri24 is not None) + ["phantoms"] * bool(args.phantoms)
+    if not names:
+        parser.error("nothing to predict: give --cases, --sri24 or --phantoms")
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        parser.error(f"several groups have the name {', '.join(repeated)}, that of their folder; rename a folder")
+    groups: dict[str, Path | None] = {folder.resolve().name: folder for folder in args.cases}
     if args.sri24 is not None:
         groups["sri24"] = atlas_case(args.sri24, args.out / "cases" / "sri24")
     if args.phantoms:
-        groups["phantoms"] = args.out / "cases" / "phantoms"
-        words = ["--cases", args.phantoms, "--healthy", "--seed", running.TEST_SEED, "--shape", args.shape]
-        words += [] if args.tissues is None else ["--tissues", args.tissues]
-        running.medmiss("phantom", groups["phantoms"], *words)
-    if not groups:
-        parser.error("nothing to predict: give --cases, --sri24 or --phantoms")
-    table = pd.concat([volumes(name, folder, args.bundle, args.out) for name, folder in groups.items()])
-    write_atomically(args.out / "false_positives.csv", table.to_csv(index=False).encode())
-    print(table.to_string(index=False))
-    print("\nmedian\n" + table.groupby("group", sort=False)[list(REGIONS.values())].median().to_string())
-    return 0
+        words = ["--healthy", *([] if args.tissues is None else ["--tissues", args.tissues])]
+        groups["phantoms"] = running.phantoms(args.out / "cases" / "phantoms", args.phantoms, args.shape, *words)
+    found = {name: volumes(name, folder, args.bundle, args.out) for name, folder in groups.items() if folder}
+    failed = {name: found[name][1] if name in found else "not made" for name in groups}
+    for name, what in failed.items():
+        if what:
+            print(f"{name}: {what}, see above", file=sys.stderr)
+    tables = [table for table, _ in found.values() if len(table)]
+    if tables:
+        table = pd.concat(tables)
+        write_atomically(args.out / "false_positives.csv", table.to_csv(index=False).encode())
+        print(table.to_string(index=False))
+        print("\nmedian\n" + table.groupby("group", sort=False)[list(REGIONS.values())].median().to_string())
+    return 1 if any(failed.values()) else 0
 
 
-def atlas_case(atlas: Path, folder: Path) -> Path:
-    """The atlas's head as a case in `folder`."""
-    tissues = read_volume(ImageSource(atlas / "tissues.nii.gz"), "sri24")
-    images = {}
-    for modality, name in SRI24.items():
-        image = read_volume(ImageSource(atlas / f"{name}.nii.gz"), "sri24").array
-        images[modality] = image * (tissues.array > 0)
+def atlas_case(atlas: Path, folder: Path) -> Path | None:
+    """The atlas's head as a case in `folder`; None when a file of the atlas cannot be read, which is said."""
+    try:
+        tissues = read_volume(ImageSource(atlas / "tissues.nii.gz"), "sri24")
+        heads = {
+            modality: read_volume(ImageSource(atlas / f"{name}.nii.gz"), "sri24").array
+            for modality, name in SRI24.items()
+        }
+    except CaseError as error:
+        print(error, file=sys.stderr)
+        return None
+    images = {modality: head * (tissues.array > 0) for modality, head in heads.items()}
     write_case(folder, LAYOUTS["plain"], "sri24", images, Grid(tissues.array.shape, tissues.affine), None)
     return folder
 
 
-def volumes(group: str, cases: Path, bundle: str, out: Path) -> pd.DataFrame:
-    """Predict a folder of cases; a line a case."""
+def volumes(group: str, cases: Path, bundle: str, out: Path) -> tuple[pd.DataFrame, str]:
+    """Predict a folder of cases; a line a case that is predicted, and what failed, empty when nothing did."""
     masks = out / "masks" / group
-    running.medmiss("predict", cases, masks, "--bundle", bundle, "--report", masks / "run.json")
-    rows = []
-    for case in json.loads((masks / "run.json").read_text())["cases"]:
+    report = masks / "run.json"
+    report.unlink(missing_ok=True)  # what fails early writes none
+    failed = ""
+    try:
+        running.medmiss("predict", cases, masks, "--bundle", bundle, "--report", report)
+    except subprocess.CalledProcessError:
+        failed = "not all cases predicted"
+    rows, names = [], []
+    for case in json.loads(report.read_text())["cases"] if report.is_file() else []:
+        if case["status"] == "failed":
+            names.append(case["case"])
+            continue
         words = {"group": group, "case": case["case"], "modalities": "+".join(case["modalities_used"])}
         rows.append({**words, **{name: case["volumes_ml"][region] for region, name in REGIONS.items()}})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), f"{failed} ({', '.join(names)} failed)" if names else failed
 
 
 if __name__ == "__main__":

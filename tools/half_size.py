@@ -4,11 +4,15 @@
 
 A voxel becomes the mean of 2 x 2 x 2 voxels of 1 mm (of a region: its majority), and the header says 1 mm, as that of
 a phantom of half the size (`medmiss phantom --shape 120,120,78`) does. Only for experiments: nothing that is measured
-on these files holds for the cases themselves. Writes a plain folder a case, with its label map.
+on these files holds for the cases themselves. Writes a plain folder a case, with its label map; one that is there is
+never replaced.
+
+Exit status: 0 done, 1 some case could not be written, 2 wrong usage.
 """
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +37,16 @@ def main() -> int:
         cases = [case for folder in args.cases for case in find_cases(folder)]
     except CaseError as error:
         parser.error(str(error))
+    names = Counter(case.name for case in cases)
+    repeated = [name for name, number in names.items() if number > 1]
+    if repeated:
+        parser.error(f"CASES: several cases have the name {', '.join(repeated)}; rename them, or halve each into its own --out")
     failed = 0
     for case in tqdm(cases, unit="case", disable=None):
         try:
+            if (args.out / case.name).exists():
+                expected, remedy = "no folder of its name in --out", "remove it or give another --out"
+                raise CaseError(case.name, "one that is there", expected, remedy, args.out / case.name)
             item = LoadCased(label=True)({"case": case})
         except CaseError as error:
             print(error, file=sys.stderr)

@@ -37,9 +37,9 @@ def main() -> int:
     if not begin or not end:
         parser.error(f"{card} lacks the lines {BEGIN} and {END}")
     metadata = args.bundle / "configs" / "metadata.json"
-    content = json.loads(metadata.read_text(encoding="utf-8"))
-    write_json(metadata, {**content, "eval_metrics": {args.what: trusted(scores)}})
+    content = json.loads(metadata.read_text(encoding="utf-8")) | {"eval_metrics": {args.what: trusted(scores)}}
     tables = f"{means_table(scores)}\n\nCase by case, ET/TC/WT after post-processing:\n\n{cases_table(scores)}"
+    write_json(metadata, content)
     write_atomically(card, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
     return 0
 
@@ -67,14 +67,19 @@ def cells(row: pd.Series) -> str:
 
 
 def cases_table(scores: pd.DataFrame) -> str:
-    """Every case's post-processed Dice in %, a line a subset."""
+    """Every case's post-processed Dice in %, a line a subset; "-" where the case was not measured."""
     cases = list(dict.fromkeys(scores["case"]))
     lines = [f"| modalities | {' | '.join(cases)} |", "|---" * (1 + len(cases)) + "|"]
     tables = {case: 100 * by_subset(scores[scores["case"] == case])[FINAL] for case in cases}
     for subset in by_subset(scores).index:
-        texts = ["/".join(f"{tables[case].loc[subset, region]:.0f}" for region in REGIONS) for case in cases]
+        texts = (dice_of(table, subset) for table in tables.values())
         lines.append(f"| {subset} | {' | '.join(texts)} |")
     return "\n".join(lines)
+
+
+def dice_of(table: pd.DataFrame, subset: str) -> str:
+    """The three numbers of a case."""
+    return "/".join(f"{table.loc[subset, region]:.0f}" for region in REGIONS) if subset in table.index else "-"
 
 
 if __name__ == "__main__":

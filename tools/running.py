@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
+T = TypeVar("T")
 TEST_SEED = 1_000_003
 """Of the phantoms to measure on, far from the seeds of those to train on."""
 
@@ -23,15 +25,40 @@ def medmiss(*words: object) -> None:
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
+def attempt(work: Callable[[], T]) -> T | None:
+    """What `work` gives; None when a command of medmiss failed in it, which has said why."""
+    try:
+        return work()
+    except subprocess.CalledProcessError:
+        return None
+
+
+def tell_gaps(names: Iterable[str]) -> int:
+    """Name the runs that there is nothing of; the exit status, 1 where there are some."""
+    gaps = list(names)
+    for name in gaps:
+        print(f"{name}: not trained or not measured, see above", file=sys.stderr)
+    return 1 if gaps else 0
+
+
 def entries_of_all(folder: Path) -> list[str]:
     """Settings of every training: no validation part, so that nothing is selected, and one store of prepared cases."""
     return [f"cache_dir={folder / 'cache'}", "val_fraction=0", "tensorboard=false", "workers=0"]
 
 
-def phantoms_to_measure(folder: Path, number: int, shape: str) -> Path:
-    """Make the phantoms to measure on, or find them made; their folder."""
-    medmiss("phantom", folder / "test", "--cases", number, "--seed", TEST_SEED, "--shape", shape)
-    return folder / "test"
+def phantoms_to_measure(folder: Path, number: int, shape: str) -> Path | None:
+    """Make the phantoms to measure on, or find them made; their folder, None when they could not be made."""
+    return phantoms(folder / "test", number, shape)
+
+
+def phantoms(folder: Path, number: int, shape: str, *words: object) -> Path | None:
+    """Make phantoms that no network is trained on, or find them made; `folder`, None when they could not be made."""
+    try:
+        medmiss("phantom", folder, "--cases", number, "--seed", TEST_SEED, "--shape", shape, *words)
+    except subprocess.CalledProcessError:
+        print(f"{folder}: the phantoms could not be made, see above", file=sys.stderr)
+        return None
+    return folder
 
 
 def train(run: Path, words: Sequence[object], entries: Sequence[str]) -> Path:

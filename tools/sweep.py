@@ -17,13 +17,12 @@ Writes DIR/sensitivity.csv (a line a setting, value, seed and region: Dice in %,
 cases, raw and post-processed) and DIR/sensitivity.png (raw; mean over seeds, bars: standard deviation). One seed says
 nothing of how much of a difference is chance.
 
-Exit status: 0 done, 1 some network could not be trained or measured, 2 wrong usage.
+Exit status: 0 done, 1 some network could not be trained or measured, or no phantom made, 2 wrong usage.
 """
 
 import argparse
 import inspect
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -105,22 +104,22 @@ def main() -> int:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
 
     test = args.test_data or running.phantoms_to_measure(out, args.test, args.shape)
+    if test is None:
+        return 1
     runs = {point.run(seed): (point, seed) for seed in range(args.seeds) for point in points}
     words = ["--subsets", *(",".join(subset) for subset in subsets)]
     with ThreadPoolExecutor(args.jobs) as pool:
         tables = list(pool.map(lambda run: outcome(args, out / run, *runs[run], test, words), runs))
     scores = {run: table for run, table in zip(runs, tables, strict=True) if table is not None}
     table = sensitivity(points, args.seeds, scores, [subset_name(subset) for subset in subsets])
-    failed = [run for run in runs if run not in scores]
-    for run in failed:
-        print(f"{run}: not trained or not measured, see above", file=sys.stderr)
+    status = running.tell_gaps(run for run in runs if run not in scores)
     if len(table):
         write_atomically(out / "sensitivity.csv", table.to_csv(index=False, float_format="%.3f").encode())
         summary = over_seeds(table)
         draw_sensitivity(out / "sensitivity.png", summary, ylabel_of(len(subsets), args.seeds))
         wide = summary.pivot_table(index=["id", "value"], columns="region", values="dice", sort=False)
         print(f"{ylabel_of(len(subsets), args.seeds)}\n{wide.round(1).to_string()}\n{out / 'sensitivity.png'}")
-    return 1 if failed else 0
+    return status
 
 
 def points_of(args: argparse.Namespace) -> list[Point]:
@@ -171,10 +170,7 @@ def outcome(
     if not point.default:
         entries.append(f"{point.setting}={json.dumps(point.value)}")
     options = ["--bundle", args.bundle, "--epochs", args.epochs, "--seed", seed, *source, *teacher]
-    try:
-        return running.measure(test, running.train(run, options, entries), *words)
-    except subprocess.CalledProcessError:
-        return None
+    return running.attempt(lambda: running.measure(test, running.train(run, options, entries), *words))
 
 
 def sensitivity(

@@ -47,6 +47,11 @@ class Case:
         """The modalities that exist, in channel order."""
         return tuple(modality for modality in MODALITIES if modality in self.images)
 
+    @property
+    def files(self) -> list[Path]:
+        """What it is made from: the file of each volume, so a 4-D file as often as it has modalities."""
+        return [source.path for source in (*self.images.values(), *([self.label] if self.label else []))]
+
     def restricted_to(self, modalities: Iterable[str]) -> "Case":
         """The same case with only these of its modalities; the others' files are out of reach.
 

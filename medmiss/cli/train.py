@@ -22,16 +22,18 @@ DIR holds labelled cases in any layout that 'medmiss predict' reads. Cases that 
 with what they have. A fifth of the patients validates, or what --splits says: a JSON file
 {"train": [names], "val": [names], "held_out": [names]} (the last for methods that consult cases between steps).
 
-OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the validation cases (the last ones
-where nothing is validated), so 'medmiss predict --bundle OUT' uses them. OUT/tensorboard has the curves, OUT/checkpoints/last.pt the state
-of the run, OUT/cache the prepared cases (it may be deleted). A run that was stopped, however hard, goes on
-with --resume as if it had not been; its settings are those in OUT/configs/train.json.
+OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the validation cases (the last
+ones where nothing is validated), so 'medmiss predict --bundle OUT' uses them. OUT/tensorboard has the
+curves, OUT/checkpoints/last.pt the state of the run, OUT/cache the prepared cases (it may be deleted). A
+run that was stopped, however hard, goes on with --resume as if it had not been; its settings are those in
+OUT/configs/train.json.
 
 --profile published is the paper's network and recipe (some 40 to 190 million parameters, made for a GPU),
 where the bundle has it.
 
 --teacher names the bundle of a network trained with all modalities, which MMANet learns from:
-  medmiss train --bundle brats_dropout --data CASES --out runs/teacher --set modality_drop=none --set held_out_fraction=0.1
+  medmiss train --bundle brats_dropout --data CASES --out runs/teacher --set modality_drop=none \\
+    --set held_out_fraction=0.1
   medmiss train --bundle brats_mmanet --data CASES --out runs/mmanet --teacher runs/teacher
 
 --phantoms N trains on N synthetic cases instead, made in the first epoch and kept in OUT/cache; --tissues

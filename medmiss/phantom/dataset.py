@@ -11,7 +11,7 @@ from monai.transforms import Transform
 from medmiss.cases import CONVENTIONS, Case, Grid
 from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
 from medmiss.phantom.case import GENERATOR, check_parts, make_case
-from medmiss.phantom.tissues import FULL_SHAPE
+from medmiss.phantom.tissues import FULL_SHAPE, anatomy_files
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class PhantomRecipe(Case):
     def available(self) -> Subset:
         """The modalities it has, in channel order."""
         return self.kept
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of its anatomy that are there; none for the procedural brain."""
+        files = [] if self.tissues is None else anatomy_files(self.tissues)
+        return [file for file in files if file.is_file()]
 
 
 def phantom_recipes(

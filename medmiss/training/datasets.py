@@ -18,12 +18,19 @@ from medmiss.cases.errors import CaseError, cause_of
 from medmiss.modalities import parse_subset, presence, subset_name
 from medmiss.training.files import save_tensors
 
+EMPTY = (
+    "there is no case in a part of the split: if it is the one to train on, give more labelled cases or a smaller "
+    "validation part; if it is the one held out, which this method consults, set held_out_fraction above 0, or name "
+    'cases as "held_out" in the split file'
+)
+"""What is wrong with a part without a case."""
+
 
 class CachedCases(Dataset):
     """Cases after the deterministic part of the preprocessing, computed once and kept on disk.
 
-    The name of a cached file holds the case, its files' size and time, and the transform: when one of
-    them changes, the case is computed again. Writes are atomic, so a killed run leaves no broken file.
+    The name of a cached file holds the case, the size and time of the files it is made from (a phantom's are those of
+    its atlas), and the transform: when one of them changes, the case is computed again. Writes are atomic, so a killed run leaves no broken file.
 
     Args:
         cases: labelled cases.
@@ -48,8 +55,7 @@ class CachedCases(Dataset):
         self.files = None if folder is None else [Path(folder) / f"{self._digest(case)}.pt" for case in self.cases]
 
     def _digest(self, case: Case) -> str:
-        sources = [*case.images.values(), *([case.label] if case.label else [])]
-        stats = [(stat.st_size, stat.st_mtime_ns) for stat in (source.path.stat() for source in sources)]
+        stats = [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in case.files)]
         # A Compose holds a random state, which differs from run to run: its parts are what matters.
         steps = self.transform.transforms if isinstance(self.transform, Compose) else self.transform
         content = pickle.dumps((__version__, repr(case), stats, self.keys, steps))
@@ -95,7 +101,7 @@ class SeededDataset(Dataset):
 
     def __init__(self, data: Any, transform: Any, seed: int = 0, repeat: int = 1) -> None:
         if len(data) == 0:
-            raise ValueError("there is no training case: give more labelled cases or a smaller validation part")
+            raise ValueError(EMPTY)
         self.data = data
         self.transform = transform if isinstance(transform, Compose) else Compose([transform])
         self.seed = seed
