@@ -24,8 +24,8 @@ GENERATOR = 3
 
 PARTS = ("displacement", "confounders", "texture", "drift", "scanner")
 """What can be left out, to see what it is worth: tissue that tumours push away; what looks like tumour and is none; the
-atlas's texture; brightness that varies within a tissue; bias field, thick slices and the scanner's other faults. What is
-drawn after a part comes out otherwise without it: a set without confounders has other tumours, of the same kinds."""
+atlas's texture; brightness that varies within a tissue; bias field, thick slices and the scanner's other faults. What
+is drawn after a part comes out otherwise without it: a set without confounders has other tumours, of the same kinds."""
 
 _ANATOMIES = 64
 """How many different procedural brains there are; each is warped anew for every case."""
