@@ -65,39 +65,65 @@ def main() -> int:
     bundles = {name_of(bundle): bundle.rstrip(os.sep) for bundle in args.bundles}
     if len(bundles) < len(args.bundles) or TEACHER in bundles:
         names = ", ".join(map(name_of, args.bundles))
-        parser.error(f"--bundles: runs are named by the bundles' folders, which must differ ({names}); rename one")
+        parser.error(f"--bundles: runs are named by {names}, which must differ, also from {TEACHER}; rename a folder")
+    args.bundles = list(bundles.values())
     try:
-        entries = {bundle: entries_of(bundle, args.set, list(bundles.values())) for bundle in (BASELINE, *bundles.values())}
+        entries_of(BASELINE, args.set, args.bundles)
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(f"--set {error}")
     changed = remember(out, {name: getattr(args, name) for name in MADE_WITH})
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
-    seeds = range(args.seeds)
     test = running.phantoms_to_measure(out, args.test, args.shape)
+    if test is None:
+        return 1
     # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
     common = [*running.entries_of_all(out), "held_out_fraction=0.1", "modality_drop=uniform_size", "batch_size=4"]
     common += [f"phantom_shape=[{args.shape}]", *args.set]
+    scores, gaps = train_and_measure(args, common, bundles, out, test)
+    if any(scores.values()):
+        table = comparison(scores)
+        write_atomically(out / "comparison.csv", table.to_csv(index=False, float_format="%.3f").encode())
+        text = summary(scores, args, gaps)
+        write_atomically(out / "comparison.md", text.encode())
+        print(text)
+    return running.tell_gaps(gaps)
+
+
+def train_and_measure(
+    args: argparse.Namespace, common: Sequence[str], bundles: dict[str, str], out: Path, test: Path
+) -> tuple[Scores, list[str]]:
+    """The scores of every bundle (name: as it was given) and seed, and the names of the runs that failed."""
+    seeds = range(args.seeds)
+
+    def outcome(name: str, seed: int) -> pd.DataFrame | None:
+        run = (bundles[name], folder(out, name, seed), seed)
+        return running.attempt(lambda: running.measure(test, train(args, common, *run)))
+
     with ThreadPoolExecutor(args.jobs) as pool:
-        teachers = [(BASELINE, out / f"teacher-{seed}", seed, ["modality_drop=none"]) for seed in seeds]
-        list(pool.map(lambda run: train(args, common, *run), teachers if set(TAUGHT) & set(args.bundles) else []))
-        runs = [(bundle, folder(out, bundle, seed), seed) for seed in seeds for bundle in args.bundles]
-        list(pool.map(lambda run: running.measure(test, train(args, common, *run)), runs))
-    scores = {
-        bundle: [pd.read_csv(folder(out, bundle, seed) / "scores" / "subsets.csv") for seed in seeds]
-        for bundle in args.bundles
-    }
-    table = comparison(scores)
-    write_atomically(out / "comparison.csv", table.to_csv(index=False, float_format="%.3f").encode())
-    text = summary(scores, args)
-    write_atomically(out / "comparison.md", text.encode())
-    print(text)
-    return 0
+        taught = seeds if set(TAUGHT) & set(bundles) else ()
+        teachers = [(BASELINE, folder(out, TEACHER, seed), seed, ["modality_drop=none"]) for seed in taught]
+        trained = list(pool.map(lambda run: running.attempt(lambda: train(args, common, *run)), teachers))
+        untaught = [seed for seed, run in zip(taught, trained, strict=True) if run is None]
+        runs = [(name, seed) for seed in seeds for name in bundles if name not in TAUGHT or seed not in untaught]
+        tables = list(pool.map(lambda run: outcome(*run), runs))
+    scores: Scores = {name: {} for name in bundles}
+    for (name, seed), table in zip(runs, tables, strict=True):
+        if table is not None:
+            scores[name][seed] = table
+    gaps = [f"{TEACHER}-{seed}" for seed in untaught]
+    gaps += [f"{name}-{seed}" for name in bundles for seed in seeds if seed not in scores[name]]
+    return scores, gaps
 
 
-def folder(out: Path, bundle: str, seed: int) -> Path:
+def name_of(bundle: str) -> str:
+    """A bundle's name, or the last component of its path."""
+    return os.path.basename(os.path.abspath(bundle))
+
+
+def folder(out: Path, name: str, seed: int) -> Path:
     """Where a run lies."""
-    return out / f"{bundle}-{seed}"
+    return out / f"{name}-{seed}"
 
 
 def train(
@@ -105,23 +131,34 @@ def train(
 ) -> Path:
     """Train one network, or go on with it; its folder."""
     words = ["--bundle", bundle, "--phantoms", args.phantoms, "--epochs", args.epochs, "--seed", seed]
-    if bundle in TAUGHT:
-        words += ["--teacher", run.parent / f"teacher-{seed}"]
-    return running.train(run, words, entries_of(bundle, [*common, *own]))
+    if name_of(bundle) in TAUGHT:
+        words += ["--teacher", folder(run.parent, TEACHER, seed)]
+    return running.train(run, words, entries_of(bundle, [*common, *own], args.bundles))
 
 
-def entries_of(bundle: str, entries: Sequence[str]) -> list[str]:
-    """The entries that are for this bundle, without its name."""
-    parts = [entry.partition("/") if "/" in entry.partition("=")[0] else ("", "", entry) for entry in entries]
-    return [entry for name, _, entry in parts if name in ("", bundle)]
+def entries_of(bundle: str, entries: Sequence[str], bundles: Sequence[str]) -> list[str]:
+    """The entries that are for this bundle, without its name.
+
+    Raises:
+        ValueError: when one is for a bundle that is none of `bundles`.
+    """
+    found = []
+    for entry in entries:
+        owner = max((name for name in bundles if entry.startswith(f"{name}/")), key=len, default="")
+        own = entry.removeprefix(f"{owner}/") if owner else entry
+        if "/" in own.partition("=")[0]:
+            raise ValueError(f"{entry}: before the / must stand one of --bundles ({', '.join(bundles)})")
+        if owner in ("", bundle):
+            found.append(own)
+    return found
 
 
-def comparison(scores: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:
+def comparison(scores: Scores) -> pd.DataFrame:
     """Mean and standard deviation over seeds of the mean over cases, in %, a line a bundle, subset and region."""
     lines = []
     for bundle, runs in scores.items():
-        means = [100 * by_subset(run) for run in runs]
-        for subset in SUBSET_NAMES:
+        means = [100 * by_subset(run) for run in runs.values()]
+        for subset in SUBSET_NAMES if means else ():
             for region in REGIONS:
                 line: dict[str, object] = {"bundle": bundle, "subset": subset, "region": region, "seeds": len(runs)}
                 for measure in MEASURES:
@@ -131,7 +168,7 @@ def comparison(scores: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def summary(scores: dict[str, list[pd.DataFrame]], args: argparse.Namespace) -> str:
+def summary(scores: Scores, args: argparse.Namespace, gaps: Sequence[str] = ()) -> str:
     """The comparison as Markdown."""
     baseline = next(iter(scores))
     lines = [
@@ -139,36 +176,44 @@ def summary(scores: dict[str, list[pd.DataFrame]], args: argparse.Namespace) -> 
         f"on, {args.epochs} epochs, {args.test} other phantoms to measure on.",
         "",
     ]
+    if gaps:
+        lines += [f"Not trained or not measured, so that there are fewer seeds: {', '.join(gaps)}.", ""]
     for measure, title in MEASURES.items():
         lines += [f"**{title}**", "", "| bundle | " + " | ".join((*REGIONS, "mean")) + " |", "|---" * 5 + "|"]
         lines += [
             f"| {bundle} | " + " | ".join(f"{v.mean():.1f} ± {v.std():.1f}" for v in over_subsets(runs, measure)) + " |"
             for bundle, runs in scores.items()
+            if runs
         ]
         lines += ["", f"Less {baseline}, in points; p one-tailed, paired over subsets / over seeds:", ""]
         lines += ["| bundle | " + " | ".join((*REGIONS, "mean")) + " |", "|---" * 5 + "|"]
         for bundle, runs in scores.items():
-            if bundle != baseline:
+            if bundle != baseline and runs:
                 cells = tests(runs, scores[baseline], measure)
                 lines.append(f"| {bundle} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def over_subsets(runs: list[pd.DataFrame], measure: str) -> list[pd.Series]:
+def over_subsets(runs: dict[int, pd.DataFrame], measure: str) -> list[pd.Series]:
     """Mean over subsets of each seed, in %: ET, TC, WT, and the mean of the three."""
-    means = pd.DataFrame([{region: 100 * by_subset(run)[measure, region].mean() for region in REGIONS} for run in runs])
+    tables = [by_subset(run) for run in runs.values()]
+    means = pd.DataFrame([{region: 100 * table[measure, region].mean() for region in REGIONS} for table in tables])
     return [*(means[region] for region in REGIONS), means.mean(axis=1)]
 
 
-def mean_over_seeds(runs: list[pd.DataFrame], measure: str) -> pd.DataFrame:
+def mean_over_seeds(runs: dict[int, pd.DataFrame], measure: str) -> pd.DataFrame:
     """Mean over cases and seeds, a row a subset, a column a region."""
-    tables = [pd.DataFrame({region: by_subset(run)[measure, region] for region in REGIONS}) for run in runs]
+    tables = [pd.DataFrame({region: by_subset(run)[measure, region] for region in REGIONS}) for run in runs.values()]
     return pd.concat(tables).groupby(level=0, sort=False).mean()
 
 
-def tests(runs: list[pd.DataFrame], baseline: list[pd.DataFrame], measure: str) -> list[str]:
-    """Difference, p over subsets and p over seeds, for ET, TC, WT and their mean."""
+def tests(runs: dict[int, pd.DataFrame], baseline: dict[int, pd.DataFrame], measure: str) -> list[str]:
+    """Difference, p over subsets and p over seeds, for ET, TC, WT and their mean; of the seeds that both have."""
+    both = [seed for seed in runs if seed in baseline]
+    if not both:
+        return ["-"] * (len(REGIONS) + 1)
+    runs, baseline = ({seed: of[seed] for seed in both} for of in (runs, baseline))
     ours, theirs = mean_over_seeds(runs, measure), mean_over_seeds(baseline, measure)
     subsets = [paired_t_test(ours[region], theirs[region]) for region in REGIONS]
     subsets.append(paired_t_test(ours.mean(axis=1), theirs.mean(axis=1)))

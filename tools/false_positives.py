@@ -45,9 +45,9 @@ def main() -> int:
     names += ["sri24"] * (args.sri24 is not None) + ["phantoms"] * bool(args.phantoms)
     if not names:
         parser.error("nothing to predict: give --cases, --sri24 or --phantoms")
-    repeated = [name for name, number in Counter(names).items() if number > 1]
+    repeated = ", ".join(name for name, number in Counter(names).items() if number > 1)
     if repeated:
-        parser.error(f"several groups have the name {', '.join(repeated)}, that of their folder; rename a folder")
+        parser.error(f"several groups are named {repeated}, as the folders of --cases are; rename a folder")
     groups: dict[str, Path | None] = {folder.resolve().name: folder for folder in args.cases}
     if args.sri24 is not None:
         groups["sri24"] = atlas_case(args.sri24, args.out / "cases" / "sri24")

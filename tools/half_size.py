@@ -38,9 +38,9 @@ def main() -> int:
     except CaseError as error:
         parser.error(str(error))
     names = Counter(case.name for case in cases)
-    repeated = [name for name, number in names.items() if number > 1]
+    repeated = ", ".join(name for name, number in names.items() if number > 1)
     if repeated:
-        parser.error(f"CASES: several cases have the name {', '.join(repeated)}; rename them, or halve each into its own --out")
+        parser.error(f"CASES: several cases are named {repeated}; rename them, or give each folder its own --out")
     failed = 0
     for case in tqdm(cases, unit="case", disable=None):
         try:

@@ -72,14 +72,12 @@ def cases_table(scores: pd.DataFrame) -> str:
     lines = [f"| modalities | {' | '.join(cases)} |", "|---" * (1 + len(cases)) + "|"]
     tables = {case: 100 * by_subset(scores[scores["case"] == case])[FINAL] for case in cases}
     for subset in by_subset(scores).index:
-        texts = (dice_of(table, subset) for table in tables.values())
+        texts = [
+            "/".join(f"{table.loc[subset, region]:.0f}" for region in REGIONS) if subset in table.index else "-"
+            for table in tables.values()
+        ]
         lines.append(f"| {subset} | {' | '.join(texts)} |")
     return "\n".join(lines)
-
-
-def dice_of(table: pd.DataFrame, subset: str) -> str:
-    """The three numbers of a case."""
-    return "/".join(f"{table.loc[subset, region]:.0f}" for region in REGIONS) if subset in table.index else "-"
 
 
 if __name__ == "__main__":

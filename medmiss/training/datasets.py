@@ -30,7 +30,8 @@ class CachedCases(Dataset):
     """Cases after the deterministic part of the preprocessing, computed once and kept on disk.
 
     The name of a cached file holds the case, the size and time of the files it is made from (a phantom's are those of
-    its atlas), and the transform: when one of them changes, the case is computed again. Writes are atomic, so a killed run leaves no broken file.
+    its atlas), and the transform: when one of them changes, the case is computed again. Writes are atomic, so a killed
+    run leaves no broken file.
 
     Args:
         cases: labelled cases.

@@ -1,6 +1,7 @@
 """What is marked where there is no tumour, as a table."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +26,13 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         seen.append(tuple(map(str, words)))
         if words[0] == "predict":
             cases = [
-                {"case": name, "modalities_used": ["flair", "t2"], "volumes_ml": dict(zip(REGIONS, ml, strict=True))}
-                for name, ml in VOLUMES.items()
+                {
+                    "case": name,
+                    "status": status,
+                    "modalities_used": ["flair", "t2"],
+                    "volumes_ml": dict(zip(REGIONS, ml, strict=True)),
+                }
+                for (name, ml), status in zip(VOLUMES.items(), ("done", "skipped"), strict=True)
             ]
             report = Path(str(words[-1]))
             report.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +58,57 @@ def test_every_group_is_predicted_and_told_with_its_median(
     assert "--healthy" in predicted[0]
 
 
+def test_what_fails_is_named_and_the_others_are_told(
+    tmp_path: Path, script: Callable[..., int], predicted: list, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    works = running.medmiss
+
+    def medmiss(*words: object) -> None:
+        """Phantoms cannot be made; of `bad` the case A fails; for `none` there is not even a report."""
+        if words[0] == "phantom":
+            raise subprocess.CalledProcessError(1, "medmiss")
+        report = Path(str(words[-1]))
+        if report.parent.name != "none":
+            works(*words)
+        if report.parent.name == "bad":
+            cases = json.loads(report.read_text())["cases"]
+            cases[0] = {"case": "A", "status": "failed", "error": "found nothing"}
+            report.write_text(json.dumps({"cases": cases}))
+        if report.parent.name != "good":
+            raise subprocess.CalledProcessError(1, "medmiss")
+
+    out = tmp_path / "out"
+    (out / "masks" / "none").mkdir(parents=True)
+    (out / "masks" / "none" / "run.json").write_text('{"cases": [{"case": "of an earlier run"}]}')
+    monkeypatch.setattr(running, "medmiss", medmiss)
+    folders = [tmp_path / name for name in ("good", "bad", "none")]
+    words = ("--out", out, "--cases", *folders, "--phantoms", 2, "--sri24", tmp_path / "no_atlas")
+    assert script(false_positives, *words) == 1
+    table = pd.read_csv(out / "false_positives.csv")
+    assert list(zip(table["group"], table["case"], strict=True)) == [("good", "A"), ("good", "B"), ("bad", "B")]
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1].split() == ["bad", "0.50", "3.0", "6.0"]
+    assert said.err.splitlines()[-4:] == [
+        "bad: not all cases predicted (A failed), see above",
+        "none: not all cases predicted, see above",
+        "sri24: not made, see above",
+        "phantoms: not made, see above",
+    ]
+    assert "case sri24, file" in said.err
+
+
+@pytest.mark.parametrize(
+    ("folders", "more"), [(("a/ms", "b/ms"), ()), (("phantoms",), ("--phantoms", 1)), (("sri24",), ("--sri24", "x"))]
+)
+def test_groups_of_one_name_are_wrong_usage(
+    folders: tuple[str, ...], more: tuple, tmp_path: Path, script: Callable[..., int], predicted: list, capsys
+):
+    cases = [tmp_path / folder for folder in folders]
+    assert script(false_positives, "--out", tmp_path / "out", "--cases", *cases, *more) == 2
+    assert f"several groups are named {cases[0].name}," in capsys.readouterr().err
+    assert not predicted and not (tmp_path / "out").exists()
+
+
 def test_nothing_to_predict_is_wrong_usage(tmp_path: Path, script: Callable[..., int], predicted: list):
     assert script(false_positives, "--out", tmp_path) == 2
     assert not predicted
@@ -68,6 +125,7 @@ def test_the_atlas_is_cut_to_its_tissues(tmp_path: Path):
     for name, array in (("tissues", tissues), ("erly", head), ("spgr", head + 1), ("late", head + 2)):
         nib.save(nib.Nifti1Image(array, affine), atlas / f"{name}.nii.gz")
     folder = false_positives.atlas_case(atlas, tmp_path / "case")
+    assert folder is not None
     files = {file.name.split(".")[0].rpartition("_")[2]: file for file in folder.rglob("*.nii.gz")}
     assert set(files) == {"flair", "t1", "t2"}
     for modality, offset in (("flair", 0), ("t1", 1), ("t2", 2)):

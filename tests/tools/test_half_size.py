@@ -31,6 +31,24 @@ def test_a_case_of_half_the_size_has_the_same_means_and_an_eighth_of_the_tumour(
         assert (small["label"].bool() == expected).all()
 
 
+def test_no_case_replaces_another(tmp_path: Path, script: Callable[..., int], shape: str, capsys):
+    x, y, z = (int(n) for n in shape.split(","))
+    for folder, cases in (("one", 1), ("two", 2)):
+        write_cases(tmp_path / folder, cases, shape=(x, y, z), layout="plain")
+    first, second = (case.name for case in find_cases(tmp_path / "two"))
+    out = tmp_path / "half"
+    assert script(half_size, tmp_path / "one", tmp_path / "two", "--out", out) == 2
+    assert f"several cases are named {first};" in capsys.readouterr().err
+    assert not out.exists()
+
+    assert script(half_size, tmp_path / "one", "--out", out) == 0
+    before = {file: file.stat().st_mtime_ns for file in (out / first).iterdir()}
+    assert script(half_size, tmp_path / "two", "--out", out) == 1
+    assert f"case {first}, folder {out / first}: found one that is there" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in (out / first).iterdir()} == before
+    assert [case.name for case in find_cases(out)] == [first, second]
+
+
 def test_a_case_without_labels_is_reported_and_the_others_are_written(
     tmp_path: Path, script: Callable[..., int], shape: str, capsys: pytest.CaptureFixture[str]
 ):

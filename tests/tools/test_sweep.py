@@ -20,7 +20,10 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def medmiss(*words: object) -> None:
         seen.append([str(word) for word in words])
-        status = main([*seen[-1], "--quiet"])
+        try:
+            status = main([*seen[-1], "--quiet"])
+        except SystemExit as stop:  # wrong usage
+            status = int(stop.code or 0)
         if status:
             raise subprocess.CalledProcessError(status, "medmiss")
 
@@ -76,6 +79,15 @@ def test_a_training_that_fails_leaves_a_gap(
     assert set(pd.read_csv(tmp_path / "sweep" / "sensitivity.csv")["value"]) == {"mse"}
     assert "network_def.alignment=nonsense-0: not trained or not measured" in capsys.readouterr().err
     assert not (tmp_path / "sweep" / "network_def.alignment=nonsense-0" / "trained").exists()
+
+
+def test_phantoms_that_cannot_be_made_end_it_in_a_sentence(
+    words: list[object], commands: list, script: Callable, capsys
+):
+    sweeping = [*words, "--ids", "network_def::alpha", "--values", "1"]
+    assert script(sweep, *sweeping, "--shape", "48,48,2") == 1
+    assert "test: the phantoms could not be made, see above" in capsys.readouterr().err
+    assert [command[0] for command in commands] == ["phantom"]
 
 
 def test_the_default_is_the_configuration_s_or_the_class_s():

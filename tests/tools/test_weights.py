@@ -33,11 +33,16 @@ def test_packed_weights_are_the_run_s_in_half_the_bytes(tmp_path: Path, monkeypa
         torch.testing.assert_close(tensor.float(), weights[name].contiguous(), rtol=1e-3, atol=1e-6)
 
 
-def scores_of(folder: Path) -> Path:
-    """Two cases, two subsets; Dice of ET, TC and WT 0.2, 0.4, 0.6 and, of the other case, 0.2 more."""
+def scores_of(folder: Path, missing: tuple[str, str] = ("", "")) -> Path:
+    """Two cases, two subsets; Dice of ET, TC and WT 0.2, 0.4, 0.6 and, of the other case, 0.2 more.
+
+    Without the lines of the case and subset `missing`.
+    """
     lines = ["case,subset,region,dice,dice_postprocessed,hd95"]
     for shift, case in enumerate(("a", "b")):
         for subset in ("FLAIR", "FLAIR+T2"):
+            if (case, subset) == missing:
+                continue
             for place, region in enumerate(("ET", "TC", "WT")):
                 dice = 0.2 * (1 + place) + 0.2 * shift
                 lines.append(f"{case},{subset},{region},{dice:.3f},{dice + 0.01:.3f},3.0")
@@ -64,6 +69,20 @@ def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
     assert "| **mean** | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
     assert "| FLAIR+T2 | 21/41/61 | 41/61/81 |" in card
+
+
+def test_a_case_that_lacks_a_modality_has_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bundle = tmp_path / "bundle"
+    for part in ("configs", "docs"):
+        (bundle / part).mkdir(parents=True)
+    (bundle / "configs" / "metadata.json").write_text("{}")
+    (bundle / "docs" / "README.md").write_text("<!-- scores -->\n<!-- end of scores -->\n")
+    scores = scores_of(tmp_path / "scores", missing=("b", "FLAIR+T2"))
+    run("record_scores.py", scores, bundle, "--what", "x", monkeypatch=monkeypatch)
+    card = (bundle / "docs" / "README.md").read_text()
+    assert "| FLAIR | 21/41/61 | 41/61/81 |" in card
+    assert "| FLAIR+T2 | 21/41/61 | - |" in card
+    assert json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]["x"]["FLAIR+T2"]["ET"] == 0.21
 
 
 def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

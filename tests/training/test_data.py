@@ -11,6 +11,7 @@ from monai.data import DataLoader
 from monai.transforms import Compose, RandScaleIntensityd
 
 from medmiss.cases import CaseError, read_split
+from medmiss.phantom import MakePhantomd, phantom_recipes
 from medmiss.training import CachedCases, EpochSampler, SeededDataset, ShardSampler, ValidationDataset
 from medmiss.training.cases import labelled_cases, partition
 from medmiss.transforms import CropForegroundd, DropModalitiesd, LoadCased, NormalizeModalitiesd
@@ -59,8 +60,8 @@ def test_epochs_are_the_same_with_any_number_of_workers(workers: int):
     assert list(sampler) != [(1, index) for _, index in order], "each epoch has an order of its own"
 
 
-def test_no_training_case_is_an_error():
-    with pytest.raises(ValueError, match="no training case"):
+def test_a_part_without_a_case_is_an_error_that_names_the_remedy_for_each_part():
+    with pytest.raises(ValueError, match=r'a smaller validation part; .* held_out_fraction .* "held_out" in the split'):
         SeededDataset([], PREPARATION)
 
 
@@ -106,6 +107,22 @@ def test_a_prepared_case_is_computed_once_and_anew_when_its_file_changes(tmp_pat
     os.utime(cases[0].images["t1"].path, ns=(1, 1))
     assert torch.equal(cached()[0]["image"], first["image"]), "computed anew: the file changed"
     assert cached(margin=0)[0]["image"].shape != first["image"].shape, "computed anew: the transform changed"
+
+
+def test_a_phantom_is_made_anew_when_its_atlas_changes(tmp_path: Path):
+    atlas = tmp_path / "atlas"
+    atlas.mkdir()
+    for name in ("tissues", "spgr", "late", "erly"):
+        (atlas / f"{name}.nii.gz").write_bytes(b"a volume")
+
+    def cached(tissues: Path | None) -> list[Path] | None:
+        return CachedCases(phantom_recipes(2, tissues=tissues), MakePhantomd(), folder=tmp_path / "cache").files
+
+    before = [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)]
+    assert [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)] == before
+    os.utime(atlas / "late.nii.gz", ns=(1, 1))
+    changed = [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)]
+    assert [one == other for one, other in zip(before, changed, strict=True)] == [False, True, True]
 
 
 def test_validation_items_are_cases_by_subset(tmp_path: Path, write_dataset: Callable):
