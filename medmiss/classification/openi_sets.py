@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,9 +177,13 @@ def read_views(file: Path) -> dict[str, str]:
     """The views of images by their ids, from the columns `imageid` and `View Position` of a CSV file.
 
     Raises:
-        CaseError: when the file has no such columns.
+        CaseError: when the file is no such table.
     """
-    table = pd.read_csv(file, dtype=str)
+    try:
+        table = pd.read_csv(file, dtype=str)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        found, expected = f"something else ({str(error).strip()})", "a CSV file in UTF-8"
+        raise CaseError("OpenI", found, expected, "give the table of DICOM headers", file) from error
     if not {"imageid", "View Position"} <= set(table.columns):
         found = "other columns"
         raise CaseError("OpenI", found, "columns imageid and View Position", "give the table of DICOM headers", file)

@@ -118,14 +118,30 @@ _train: Train
 def _start(make: Callable[..., Train], arguments: Sequence[object]) -> None:
     global _train
     torch.set_num_threads(1)
-    _train = make(*arguments)
+    try:
+        _train = make(*arguments)
+    except Exception as error:  # whatever it is: a pool replaces a process that cannot start, again and again
+        _train = _refusing(_said(error))
+
+
+def _refusing(reason: str) -> Train:
+    def train(run: Any) -> dict[str, float]:
+        raise ValueError(reason)
+
+    return train
 
 
 def _do(run: Any) -> tuple[Any, dict[str, float] | str]:
     try:
         return run, _train(run)
-    except (ValueError, FloatingPointError) as error:  # such as too few complete samples for SMIL's priors
-        return run, str(error)
+    # Such as too few complete samples for SMIL's priors, or a GPU's memory that is full.
+    except (ValueError, FloatingPointError, RuntimeError) as error:
+        return run, _said(error)
+
+
+def _said(error: Exception) -> str:
+    """In a line: torch adds hints to what it says."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

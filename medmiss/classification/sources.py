@@ -65,7 +65,7 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise CaseError("MNIST", "nothing", f"a file {name} or {name}.gz", "give the folder of the downloads", folder)
     try:
         content = gzip.decompress(file.read_bytes()) if file == zipped else file.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CaseError("MNIST", f"a broken archive ({error})", "a gzip file", "download it again", file) from error
     start = 4 + 4 * dimensions
     shape = np.frombuffer(content[4:start], dtype=">u4") if len(content) >= start else np.zeros(0)

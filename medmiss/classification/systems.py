@@ -84,9 +84,11 @@ def gan(setup: Setup, sets: Sets) -> Method:
 
 
 def full2miss(setup: Setup, sets: Sets) -> Method:
-    """The network on one modality, taught by one of both."""
-    teacher = upper(setup, sets)
-    return trained(setup, lambda: Full2Miss(setup.backbone, teacher, commoner(sets)), sets["train"])
+    """The network on one modality, of the samples that have it, taught by one of both."""
+    teacher, modality, samples = upper(setup, sets), commoner(sets), sets["train"]
+    rows = samples.having(modality)
+    own = samples.restricted(rows, samples.available[rows])
+    return trained(setup, lambda: Full2Miss(setup.backbone, teacher, modality), own)
 
 
 def network_of(method: str, setup: Setup, missing: Sequence[int] = (1,), deployed: bool = False) -> Method:

@@ -44,6 +44,8 @@ Exit status: 0 done, 1 some training failed, 2 wrong usage. Research use only.""
 METHODS = ("lower", "upper", "autoencoder", "gan", "full2miss", "smil", "shaspec", "lckd", "mckd", "mmanet")
 KNOWN = {"avmnist": METHODS, "openi": classify_openi.METHODS}
 """The methods of each data set."""
+OWN = {"avmnist": ("experiment", "audio_rate", "variant"), "openi": classify_openi.OWN}
+"""The options that only one data set has; None where they are not given."""
 EXPERIMENTS = ("audio-missing", "image-missing", "both-missing")
 VARIANTS = ("full", "smil")
 
@@ -62,16 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=positive, default=None, metavar="N", help="at a time, one core each (default: all cores)"
     )
     parser.add_argument("--epochs", type=positive, default=None, help="of each training (default: the recipe's)")
+    parser.add_argument("--tables", action="store_true", help="train nothing: the tables of what is there")
     digits = parser.add_argument_group("avmnist", f"methods: {', '.join(METHODS)}")
-    digits.add_argument("--experiment", choices=EXPERIMENTS, default=EXPERIMENTS[0], help="default: %(default)s")
+    digits.add_argument("--experiment", choices=EXPERIMENTS, help=f"default: {EXPERIMENTS[0]}")
     digits.add_argument(
         "--audio-rate", nargs="+", type=rate, metavar="R", help="shares of the sounds (default: the experiment's)"
     )
     digits.add_argument("--image-rate", nargs="+", type=rate, metavar="R", help="shares of the images (likewise)")
-    digits.add_argument(
-        "--variant", choices=VARIANTS, default=VARIANTS[0], help="MFCC, of a folder of downloads (default: %(default)s)"
-    )
-    digits.add_argument("--tables", action="store_true", help="train nothing: the tables of what is there")
+    digits.add_argument("--variant", choices=VARIANTS, help=f"MFCC, of a folder of downloads (default: {VARIANTS[0]})")
     classify_openi.add_options(parser, rate)
 
 
@@ -94,6 +94,10 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         known = ", ".join(KNOWN[args.task])
         raise argparse.ArgumentError(None, f"--method: {', '.join(unknown)}: expected all, or some of {known}")
+    for task, options in OWN.items():
+        foreign = [f"--{name.replace('_', '-')}" for name in options if getattr(args, name) is not None]
+        if foreign and task != args.task:
+            raise argparse.ArgumentError(None, f"{', '.join(foreign)}: of {task} alone, not of {args.task}")
     return TASKS[args.task](args)
 
 
@@ -107,19 +111,22 @@ def classify_digits(args: argparse.Namespace) -> int:
     from dataclasses import asdict, replace
 
     from medmiss.cases import write_atomically
+    from medmiss.classification import read_avmnist
     from medmiss.classification.experiment import AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
     from medmiss.classification.runs import Results, run_all
     from medmiss.classification.tables import markdown, table_of
     from medmiss.inference.records import remember
 
-    experiment = TABLES[args.experiment]
+    name = args.experiment or EXPERIMENTS[0]
+    experiment = TABLES[name]
     rates = list(rates_of(args.audio_rate, args.image_rate, experiment.rates))
     methods = list(experiment.methods) if "all" in args.method else [m for m in METHODS if m in args.method]
     how = AvMnist()
     if args.epochs is not None:
         how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
-    file = prepared(args.data, args.out, args.variant)
+    file = prepared(args.data, args.out, args.variant or VARIANTS[0])
+    read_avmnist(file)  # refused here if at all, before OUT remembers it
     settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how), "methods": how.setup().options}
     changed = remember(args.out, settings)
     if changed:
@@ -132,7 +139,7 @@ def classify_digits(args: argparse.Namespace) -> int:
     for failure in failures:
         logger.error("%s", failure)
     table = table_of(results, experiment, methods, rates, args.seeds)
-    stem = "table" if args.experiment == EXPERIMENTS[0] else f"table-{args.experiment}"
+    stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
     write_atomically(args.out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
     text = markdown(table, experiment)
     write_atomically(args.out / f"{stem}.md", text.encode())

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medmiss.cli.predict import device
+
 if TYPE_CHECKING:
+    import torch
+
     from medmiss.classification.openi import Report
     from medmiss.classification.openi_experiment import OpenI
     from medmiss.classification.openi_sets import Images
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 METHODS = ("text", "image", "concat", "shaspec")
+OWN = ("images", "views", "text_rate", "device")
+"""The options that only this data set has."""
 
 EXAMPLES = """\
 openi: is there any problem in a chest X-ray, from its frontal image and its report (COMPARISON and FINDINGS). DATA is
@@ -34,7 +40,9 @@ def add_options(parser: argparse.ArgumentParser, rate: Callable[[str], float]) -
         "--views", type=Path, metavar="CSV", help="which images are frontal: columns imageid and View Position"
     )
     group.add_argument("--text-rate", nargs="+", type=rate, metavar="R", help="shares of the texts (default: 1)")
-    group.add_argument("--device", default="cpu", help="to train on (default: %(default)s); with another, --jobs is 1")
+    group.add_argument(
+        "--device", type=device, metavar="D", help="auto, cpu, cuda or cuda:N (default: cpu); on a GPU --jobs is 1"
+    )
 
 
 def classify_reports(args: argparse.Namespace) -> int:
@@ -43,6 +51,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     Raises:
         argparse.ArgumentError: when images are needed and not given, or OUT holds results of other data or another
             recipe.
+        BundleError: when torch does not see the device.
         CaseError: when the data are not as distributed.
     """
     methods = _methods(args)
@@ -55,7 +64,9 @@ def classify_reports(args: argparse.Namespace) -> int:
     from medmiss.classification.runs import Results, run_all
     from medmiss.cli.classify import cores
     from medmiss.inference.records import remember
+    from medmiss.inference.weights import select_device
 
+    place = select_device(args.device or "cpu")
     how = OpenI()
     if args.epochs is not None:
         how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
@@ -73,9 +84,10 @@ def classify_reports(args: argparse.Namespace) -> int:
         for method in methods
     ]
     results = Results(args.out / "results.csv", ReportRun, "auc")
-    jobs = (args.jobs or cores()) if args.device == "cpu" else 1
-    arguments = (reports, images, how, args.device)
-    failures = run_all(results, runs, reports_trainer, arguments, jobs, not args.quiet)
+    jobs = (args.jobs or cores()) if place.type == "cpu" else 1
+    failures: list[str] = []
+    if not args.tables:
+        failures = run_all(results, runs, reports_trainer, (reports, images, how, place), jobs, not args.quiet)
     for failure in failures:
         logger.error("%s", failure)
     table = table_of_reports(results, runs)
@@ -98,13 +110,11 @@ def _methods(args: argparse.Namespace) -> list[str]:
     return methods
 
 
-def reports_trainer(reports: "Sequence[Report]", images: "Images | None", how: "OpenI", device: str) -> "Train":
+def reports_trainer(
+    reports: "Sequence[Report]", images: "Images | None", how: "OpenI", place: "torch.device"
+) -> "Train":
     """What a process does with a run."""
-    import torch
-
     from medmiss.classification.openi_experiment import ReportRun, measure_reports, train_reports
-
-    place = torch.device(device)
 
     def train(run: ReportRun) -> dict[str, float]:
         network, found = train_reports(reports, run, images, how, place)

@@ -33,7 +33,7 @@ def test_sounds_are_split_by_index_and_images_by_file(mnist, fsdd):
 
 
 def test_a_sound_is_the_features_of_its_recording(mnist, fsdd):
-    sounds = build_avmnist(mnist, fsdd)["train_sound"]
+    sounds = build_avmnist(mnist, fsdd, "smil")["train_sound"]
     _, wave = wavfile.read(fsdd / "recordings" / "4_bob_16.wav")
     values = mfcc((wave / 32768)[::3], 8000)
     sound = sounds[4 * 9 + 3 + 1]
@@ -92,6 +92,10 @@ def test_mnist_that_is_cut_off_is_named(mnist, tmp_path):
         read_mnist(tmp_path, "train")
     with pytest.raises(CaseError, match="found nothing"):
         read_mnist(tmp_path / "elsewhere", "train")
+    header = (mnist / "t10k-images-idx3-ubyte.gz").read_bytes()[:10]
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(header + 20 * b"\xff")
+    with pytest.raises(CaseError, match="a broken archive"):
+        read_mnist(tmp_path, "t10k")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"neither"])
@@ -106,7 +110,7 @@ def test_a_file_of_another_kind_is_named(tmp_path, content):
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
 def test_the_real_set_has_the_published_size(tmp_path):
-    arrays = build_avmnist(DATA, DATA / "fsdd_v1.0.8_1500.tar.gz")
+    arrays = build_avmnist(DATA, DATA / "fsdd_v1.0.8_1500.tar.gz", "smil")
     assert [len(arrays[f"{part}_label"]) for part in ("train", "test", "more")] == [1050, 450, 9550]
     assert (np.bincount(arrays["train_label"]) == 105).all()
     # Decimated by three, all but some of the clips fill two or three columns of the 20.

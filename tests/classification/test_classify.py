@@ -70,12 +70,21 @@ def test_a_folder_without_downloads_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "no MNIST" in capsys.readouterr().err
 
 
+def test_a_wrong_file_is_not_remembered(tmp_path: Path, capsys: pytest.CaptureFixture):
+    file, out = tmp_path / "wrong.npz", tmp_path / "out"
+    file.write_bytes(b"neither")
+    assert main(words(file, out, "--tables")) == 1
+    assert "something else" in capsys.readouterr().err
+    assert not (out / "settings.json").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--audio-rate", "0"], "expected a share above 0"),
         (["--method", "everything"], "expected all, or some of lower"),
         (["--data", "nowhere"], "no such file or folder: nowhere"),
+        (["--device", "cpu", "--text-rate", "1"], "--text-rate, --device: of openi alone, not of avmnist"),
     ],
 )
 def test_wrong_usage_is_said(more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -166,6 +166,8 @@ def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsy
         ("text", "0.0", "0", "text"),
         ("text", "0.0", "0", "held_out_text"),
     ]
+    assert main([*command, "--seeds", "3", "--epochs", "2", "--tables"]) == 0
+    assert len((out / "results.csv").read_text().splitlines()) == 1 + len(lines)
     with pytest.raises(SystemExit, match="2"):
         main([*command, "--seeds", "1", "--jobs", "1", "--epochs", "3"])
     assert "other settings (recipe " in capsys.readouterr().err
@@ -177,6 +179,9 @@ def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsy
         (["--method", "concat", "text"], "--images: needed by concat"),
         (["--method", "lower"], "--method: lower"),
         (["--images", "nowhere"], "--images: no such"),
+        (["--device", "gpu"], "--device: expected auto, cpu, cuda or cuda:N, not 'gpu'"),
+        (["--device", "cuda:99"], "device 'cuda:99': torch"),
+        (["--audio-rate", "1", "--variant", "full"], "--audio-rate, --variant: of avmnist alone, not of openi"),
     ],
 )
 def test_wrong_usage(options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture):

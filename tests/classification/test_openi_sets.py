@@ -130,6 +130,10 @@ def test_the_first_image_is_the_frontal_one_unless_views_know_better(tmp_path):
     file.write_text("a,b\n1,2\n")
     with pytest.raises(CaseError, match="other columns"):
         read_views(file)
+    for content in (b"", b"imageid,View Position\n\xff,PA\n", b"a\n1,2\n1,2,3\n"):
+        file.write_bytes(content)
+        with pytest.raises(CaseError, match=r"something else .* a CSV file in UTF-8"):
+            read_views(file)
 
 
 def test_images_are_read_by_their_names(image_folder, caplog, report_xml, pack):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from medmiss.classification import LeNets, build_avmnist
+from medmiss.classification import LeNets, build_avmnist, systems
 from medmiss.classification.experiment import AvMnist, measure, train_system
 from medmiss.classification.fitting import Recipe
 from medmiss.classification.pairs import digit_sets
@@ -61,6 +61,22 @@ def test_the_lower_bound_knows_one_modality(arrays):
         other[name] = arrays[name][::-1].copy()
         again, _ = train_system(other, "lower", *rates, how=QUICK)
         assert all(torch.equal(a, b) for a, b in zip(method.parameters(), again.parameters(), strict=True))
+
+
+def test_full2miss_learns_from_samples_that_have_its_modality(arrays, monkeypatch):
+    fitted = []
+
+    def trained(setup, make, samples):
+        fitted.append(samples)
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(systems, "trained", trained)
+    sets = digit_sets(arrays, 0.5, 0.7, held_out_per_digit=2)
+    assert commoner(sets) == 0
+    SYSTEMS["full2miss"](QUICK.setup(), sets)
+    teachers, students = (samples.available for samples in fitted)
+    assert students[:, 0].all() and len(students) == sets["train"].available[:, 0].sum() < len(sets["train"])
+    assert students.all(dim=1).sum() == len(teachers) > 0
 
 
 def test_smil_may_lack_what_training_lacked(arrays):

@@ -75,3 +75,10 @@ def test_bounds_are_trained_once_and_each_cell_finds_its_training():
     assert len(set(runs)) == 2 * (1 + 1 + 4)
     assert EXPERIMENTS["image-missing"].run("lower", (1.0, 0.2), 0) == Run("lower", 1.0, 0.05, 0)
     assert EXPERIMENTS["both-missing"].run("smil", (0.5, 0.5), 3) == Run("smil", 0.5, 0.5, 3)
+
+
+def test_the_lower_bound_has_what_there_is_of_its_own_modality_and_less_of_the_other():
+    assert AUDIO.run("lower", (0.05, 0.2), 0) == AUDIO.run("lower", (0.1, 0.2), 0) == Run("lower", 0.05, 0.2, 0)
+    assert EXPERIMENTS["image-missing"].run("lower", (0.2, 0.1), 0) == Run("lower", 0.2, 0.05, 0)
+    for own in (0.01, 0.05, 0.1, 1.0):
+        assert AUDIO.run("lower", (0.5, own), 0).audio_rate < own
