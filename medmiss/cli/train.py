@@ -40,8 +40,8 @@ where the bundle has it.
 bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM), or on an atlas's folder (medmiss phantom --help).
 
 Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE; with
---phantoms those of train_phantom.json too (phantom_seed, phantom_healthy, phantom_shape, phantom_without). On a CPU
-an epoch of 160 cases takes some five minutes on two cores, so choose --epochs.
+--phantoms those of train_phantom.json too (phantom_seed, phantom_healthy, phantom_shape, phantom_procedural,
+phantom_without). On a CPU an epoch of 160 cases takes some five minutes on two cores, so choose --epochs.
 On several GPUs, with B the bundle's folder, CASES and OUT:
   torchrun --nproc_per_node=2 -m monai.bundle run --bundle_root B --dataset_dir CASES --output_dir OUT \\
     --config_file "['B/configs/train.json','B/configs/multi_gpu_train.json']"

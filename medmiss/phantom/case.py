@@ -19,7 +19,7 @@ from medmiss.phantom.tumour import LABELS, add_tumour, deep_grey, draw_tumours
 BRATS_AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1.0, 0, 239.0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
 """Affine of every BraTS volume: LPS voxel order, 1 mm."""
 
-GENERATOR = 3
+GENERATOR = 4
 """Changes whenever the same arguments come to give another patient."""
 
 PARTS = ("displacement", "confounders", "texture", "drift", "scanner")

@@ -57,12 +57,14 @@ def phantom_recipes(
     shape: tuple[int, int, int] = FULL_SHAPE,
     modalities: str = "all",
     healthy: float = 0.0,
+    procedural: float = 0.0,
     without: str = "",
 ) -> list[Case]:
     """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
 
-    `healthy` is the share of them, spread evenly, that have no tumour; `without` names what is left out of all of them,
-    such as `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
+    `healthy` is the share of them, spread evenly, that have no tumour, and `procedural` the share that have a
+    procedural brain whatever `tissues` says; `without` names what is left out of all of them, such as
+    `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
 
     Raises:
         ValueError: when a modality is unknown, or a part to leave out.
@@ -79,13 +81,18 @@ def phantom_recipes(
             seed=seed,
             index=index,
             shape=(shape[0], shape[1], shape[2]),  # a configuration gives a list
-            tissues=None if tissues is None else Path(tissues),
+            tissues=None if tissues is None or _chosen(index, procedural) else Path(tissues),
             kept=parse_subset(modalities),
-            healthy=int((index + 1) * healthy) > int(index * healthy),
+            healthy=_chosen(index, healthy),
             without=left_out,
         )
         for index in range(number)
     ]
+
+
+def _chosen(index: int, share: float) -> bool:
+    """Whether `index` is of an evenly spread share of all numbers."""
+    return int((index + 1) * share) > int(index * share)
 
 
 class MakePhantomd(Transform):

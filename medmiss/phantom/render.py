@@ -24,7 +24,7 @@ RANGES: dict[Structure, dict[str, tuple[float, float]]] = {
     Structure.CHOROID: {"flair": (0.7, 1.6), "t1": (0.65, 1.0), "t1c": (0.9, 2.2), "t2": (1.3, 2.4)},
     Structure.WHITE_LESION: {"flair": (1.15, 2.2), "t1": (0.55, 1.0), "t2": (1.15, 2.4)},
     Structure.REMNANT: {"flair": (0.2, 1.4), "t1": (0.2, 1.3), "t1c": (0.3, 2.0), "t2": (0.2, 1.6)},
-    Structure.OEDEMA: {"flair": (1.2, 2.1), "t1": (0.68, 1.02), "t2": (1.2, 2.2)},
+    Structure.OEDEMA: {"flair": (1.4, 2.2), "t1": (0.68, 1.02), "t2": (1.2, 2.2)},
     Structure.NECROSIS: {"flair": (0.8, 2.3), "t1": (0.55, 1.0), "t2": (1.4, 3.3)},
     Structure.NON_ENHANCING: {"flair": (1.3, 2.2), "t1": (0.65, 1.0), "t2": (1.35, 2.4)},
     Structure.ENHANCING: {"flair": (1.2, 2.0), "t1": (0.78, 1.12), "t1c": (1.25, 2.2), "t2": (1.2, 2.4)},
@@ -59,7 +59,7 @@ def draw_contrast(fields: Fields) -> Tensor:
                 value = fields.uniform(*ranges[modality])
             contrast[index, structure] = value
     contrast[MODALITIES.index("t1c"), Structure.WHITE] = 1.0
-    for modality, gap in (("flair", (0.12, 0.5)), ("t2", (0.05, 0.4))):  # brighter than cortex, or no expert sees it
+    for modality, gap in (("flair", (0.2, 0.55)), ("t2", (0.1, 0.45))):  # brighter than cortex, or no expert sees it
         row = contrast[MODALITIES.index(modality)]
         for structure in (Structure.OEDEMA, Structure.NON_ENHANCING, Structure.WHITE_LESION):
             row[structure] = max(row[structure], row[Structure.GREY] + fields.uniform(*gap))
@@ -84,13 +84,14 @@ def render(
     shared += [mirrored(fields.smooth(length)).flatten()[brain] for length in SYMMETRIC_LENGTHS]
     index = structures.flatten()[brain].long()
     surface = near_surface(structures).flatten()[brain]
-    fade = faded(structures, fields).flatten()[brain]
+    water = soaked(structures, fields).flatten()[brain]
+    white = (index == Structure.WHITE) | (index == Structure.OEDEMA)
     details = [] if texture is None else [image.flatten()[brain] for image in texture]
     images = []
     for modality, tissue in zip(MODALITIES, contrast, strict=True):
         detail = atlas_texture(details, index, modality, fields)
-        values = tissue[index] + fade * (tissue[Structure.WHITE] - tissue[index])
-        values = values * variation(index, shared if drift else [], detail, fields)
+        swollen = tissue[Structure.WHITE] + water * (tissue[Structure.OEDEMA] - tissue[Structure.WHITE])
+        values = torch.where(white, swollen, tissue[index]) * variation(index, shared if drift else [], detail, fields)
         if faults and fields.chance(0.5):  # next to air and bone: patches of this modality alone
             patches = fields.smooth(fields.uniform(8, 25)).flatten()[brain]
             gain = fields.uniform(-0.4, 1.2) * surface * (patches - fields.uniform(0.0, 1.5)).clamp(min=0, max=1.5)
@@ -121,13 +122,15 @@ def near_surface(structures: Tensor) -> Tensor:
     return (2 * box_mean(structures == Structure.OUTSIDE, radius)).clamp(max=1)
 
 
-def faded(structures: Tensor, fields: Fields) -> Tensor:
-    """How far oedema looks like white matter, `(X, Y, Z)`: about half at its border, not at all deep in it."""
+def soaked(structures: Tensor, fields: Fields) -> Tensor:
+    """How far white matter and oedema look like oedema, `(X, Y, Z)`: about half at the border between them.
+
+    Zero in all other structures.
+    """
     swollen = structures >= Structure.OEDEMA
     radius = round(fields.uniform(0, 4) * fields.scale)
-    if radius == 0:
-        return torch.zeros(structures.shape)
-    return torch.where(structures == Structure.OEDEMA, 1 - box_mean(swollen, radius), 0.0)
+    share = swollen.float() if radius == 0 else box_mean(swollen, radius)
+    return share * ((structures == Structure.WHITE) | (structures == Structure.OEDEMA))
 
 
 def variation(index: Tensor, shared: list[Tensor], texture: Tensor, fields: Fields) -> Tensor:

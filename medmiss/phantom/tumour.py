@@ -135,7 +135,7 @@ def _oedema(structures: Tensor, outward: Tensor, deep: Tensor, smooth: Smooth, f
         return torch.zeros_like(structures, dtype=torch.bool)
     mean = fields.uniform(1.5, 18) * (1.6 if fields.chance(0.2) else 1.0)
     extent = mean * (1 + 0.6 * smooth(22) + 0.3 * smooth(8))
-    tissue = torch.full(outward.shape, fields.uniform(0.0, 0.6))  # cortex, vessels and the rest
+    tissue = torch.full(outward.shape, fields.uniform(0.0, 0.35))  # cortex, vessels and the rest
     tissue[deep] = fields.uniform(0.4, 1.0)
     tissue[(structures == Structure.WHITE) | (structures == Structure.WHITE_LESION)] = 1.0
     tissue[(structures == Structure.CSF) | (structures == Structure.OUTSIDE) | (structures == Structure.CHOROID)] = 0.0

@@ -1,12 +1,14 @@
 """What a scanner does to an image, each effect alone; and heads without a tumour."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from medmiss.phantom import PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
 from medmiss.phantom.fields import Fields
-from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, faded, mirrored, moved, near_surface, thick_slices
+from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, mirrored, moved, near_surface, soaked, thick_slices
 
 SHAPE = (80, 80, 52)
 
@@ -46,16 +48,17 @@ def test_nearness_of_the_surface_is_high_at_the_border_and_nothing_deep_inside()
     assert 0 <= nearness.min() <= nearness.max() <= 1
 
 
-def test_oedema_fades_at_its_border_and_not_towards_the_core():
+def test_oedema_fades_into_white_matter_and_into_nothing_else():
     structures = torch.full((40, 40, 40), int(Structure.WHITE), dtype=torch.uint8)
-    structures[10:30], structures[20:30] = Structure.OEDEMA, Structure.ENHANCING
-    fades = [faded(structures, Fields((seed,), SHAPE)) for seed in range(60)]
-    for fade in fades:
-        assert not fade[structures != Structure.OEDEMA].any()
-        assert not fade[15:20].any()  # 5 voxels and more from the border; beside the core
-        assert fade[10].max() < 0.5
-    assert max(float(fade[10].min()) for fade in fades) > 0.4
-    assert min(float(fade.max()) for fade in fades) == 0  # now and then the border is sharp
+    structures[10:30], structures[20:30], structures[30:] = Structure.OEDEMA, Structure.ENHANCING, Structure.GREY
+    waters = [soaked(structures, Fields((seed,), SHAPE)) for seed in range(60)]
+    for water in waters:
+        assert not water[20:].any()
+        assert not water[:5].any()  # 5 voxels and more from the border
+        assert (water[15:20] == 1).all()
+        assert water[9].max() < 0.5 < water[10].min()
+    assert max(float(water[9].max()) for water in waters) > 0.4
+    assert min(float(water[9].max()) for water in waters) == 0  # now and then the border is sharp
 
 
 def test_a_mirrored_field_is_the_same_on_both_sides_and_as_strong():
@@ -86,6 +89,12 @@ def test_the_healthy_share_is_spread_evenly():
     assert flags.sum() == 8
     assert np.ptp(np.diff(np.flatnonzero(flags))) <= 1
     assert not healthy(0.0).any()
+
+
+def test_a_share_of_the_phantoms_has_a_procedural_brain(tmp_path: Path):
+    recipes = phantom_recipes(40, tissues=tmp_path, procedural=0.25, healthy=0.2)
+    procedural = [isinstance(recipe, PhantomRecipe) and recipe.tissues is None for recipe in recipes]
+    assert np.flatnonzero(procedural).tolist() == list(range(3, 40, 4))
 
 
 def healthy(share: float) -> np.ndarray:
