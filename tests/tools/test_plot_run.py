@@ -30,20 +30,8 @@ COMBINATIONS = "iteration,left_out,divergence\n" + "".join(f"4,{index},0.0{index
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny: list[str], shape: str) -> Path:
     """A ShaSpec run of two epochs of two iterations, validated after each."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    words = [
-        "train",
-        "--bundle",
-        "brats_shaspec",
-        "--phantoms",
-        "4",
-        "--out",
-        str(out),
-        "--epochs",
-        "2",
-        *tiny,
-        "--set",
-        f"phantom_shape=[{shape}]",
-    ]
+    words = ["train", "--bundle", "brats_shaspec", "--phantoms", "4", "--out", str(out), "--epochs", "2", *tiny]
+    words += ["--set", f"phantom_shape=[{shape}]"]
     words += ["--set", "val_interval=1", "--set", 'val_subsets=["all","t1"]', "--set", "val_fraction=0.25"]
     assert main(words) == 0
     return out
