@@ -1,4 +1,4 @@
-"""The methods: one paper, one file."""
+"""The methods: one paper, one file, and two more for SMIL's network and its priors."""
 
 from medmiss.methods.interval import iterations_of
 from medmiss.methods.lckd import LCKD, TeacherElection
@@ -7,7 +7,8 @@ from medmiss.methods.method import Method
 from medmiss.methods.mmanet import CombinationMining, MMANet
 from medmiss.methods.modality_dropout import ModalityDropout
 from medmiss.methods.shaspec import ShaSpec
-from medmiss.methods.smil import SMIL, KMeansPriors
+from medmiss.methods.smil import SMIL
+from medmiss.methods.smil_priors import KMeansPriors
 
 __all__ = [
     "LCKD",

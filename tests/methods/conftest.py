@@ -12,7 +12,7 @@ from monai.transforms import RandScaleIntensityd
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from medmiss.methods import Method, ShaSpec
+from medmiss.methods import MCKD, Method, ShaSpec
 from medmiss.networks import LightUNet
 from medmiss.training import EpochSampler, LossTerms, MethodTrainer, RunCheckpoint, SeededDataset, WeightAverage
 
@@ -24,6 +24,20 @@ def shaspec() -> Callable[..., ShaSpec]:
     def make(**options: Any) -> ShaSpec:
         torch.manual_seed(0)
         return ShaSpec(LightUNet((4, 8)), **options)
+
+    return make
+
+
+@pytest.fixture
+def mckd() -> Callable[..., MCKD]:
+    """`mckd([0.3, -0.2, 1.1, 0.4], distance="mse", ...)`: an MCKD of that importance, always the same one."""
+
+    def make(importance: list[float] | None = None, **options: Any) -> MCKD:
+        torch.manual_seed(0)
+        method = MCKD(LightUNet((4, 8)), **options)
+        if importance is not None:
+            method.importance.copy_(torch.tensor(importance))
+        return method
 
     return make
 
