@@ -138,7 +138,8 @@ def between_steps(method: Method, sets: Sets, setup: Setup) -> list[Any]:
         method.attach_teacher(upper(setup, sets))
         epoch = 1 / setup.recipe.epochs
         # Published: five epochs of a hundred, a measurement an epoch.
-        return [CombinationMining(method, complete, warm_up=max(epoch, 0.05), interval=epoch)]
+        names = sets["train"].NAMES
+        return [CombinationMining(method, complete, warm_up=max(epoch, 0.05), interval=epoch, names=names)]
     return []
 
 

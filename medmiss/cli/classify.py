@@ -105,9 +105,13 @@ def classify_digits(args: argparse.Namespace) -> int:
     """Audiovision-MNIST.
 
     Raises:
-        argparse.ArgumentError: when OUT holds results of other data or another recipe.
+        argparse.ArgumentError: when a prepared file is to be of a variant, or OUT holds results of other data or
+            another recipe.
         CaseError: when the data are not as distributed.
     """
+    if args.variant is not None and args.data.is_file():
+        words = f"{args.data} is a prepared file, whose MFCC are made; leave it out, or give the folder of downloads"
+        raise argparse.ArgumentError(None, f"--variant: {words}")
     from dataclasses import asdict, replace
 
     from medmiss.cases import write_atomically

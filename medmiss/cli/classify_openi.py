@@ -49,8 +49,8 @@ def classify_reports(args: argparse.Namespace) -> int:
     """Train and test, write the tables, and return the exit status.
 
     Raises:
-        argparse.ArgumentError: when images are needed and not given, or OUT holds results of other data or another
-            recipe.
+        argparse.ArgumentError: when images are needed and not given, views are given without images, or OUT holds
+            results of other data or another recipe.
         BundleError: when torch does not see the device.
         CaseError: when the data are not as distributed.
     """
@@ -104,6 +104,8 @@ def _methods(args: argparse.Namespace) -> list[str]:
     needing = [method for method in methods if method != "text"]
     if needing and not args.images:
         raise argparse.ArgumentError(None, f"--images: needed by {', '.join(needing)}")
+    if args.views and not args.images:
+        raise argparse.ArgumentError(None, "--views: they are those of images; give --images too, or leave it out")
     for option, path in (("--images", args.images), ("--views", args.views)):
         if path is not None and not path.exists():
             raise argparse.ArgumentError(None, f"{option}: no such file or folder: {path}")

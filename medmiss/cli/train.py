@@ -149,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     if parser.get("teacher_bundle", "none needed") is None:
         raise argparse.ArgumentError(None, f"bundle {base.name} learns from a teacher: name its bundle with --teacher")
     parser.parse()  # what a macro copies is copied with the changes of this run
+    _check_crop(parser)
     if not goes_on:
         write_run_bundle(source, parser.get(), out)
     else:
@@ -246,6 +247,23 @@ def _check_same_method(parser: Any, source: Path, out: Path) -> None:
         raise argparse.ArgumentError(
             None, f"--bundle: the run in {out} trains {begun}, not {asked}; leave --bundle out, or choose another --out"
         )
+
+
+def _check_crop(parser: Any) -> None:
+    """The network takes crops of this size, as far as its backbone says (`LightUNet.check_size`).
+
+    Raises:
+        argparse.ArgumentError: when it does not.
+    """
+    if "crop_size" not in parser or "network_def::backbone" not in parser:
+        return
+    check = getattr(parser.get_parsed_content("network_def::backbone"), "check_size", None)
+    if check is None:
+        return
+    try:
+        check(parser.get_parsed_content("crop_size"))
+    except ValueError as error:
+        raise argparse.ArgumentError(None, f"crop_size: {error}") from error
 
 
 def _execute(parser: Any, out: Path) -> int:

@@ -5,7 +5,7 @@ Learning", CVPR 2023. The equation numbers below are the paper's.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from medmiss.losses import RelationLoss, class_entropy, gathered, joint_weight, 
 from medmiss.methods.history import History
 from medmiss.methods.interval import iterations_of
 from medmiss.methods.modality_dropout import ModalityDropout
+from medmiss.modalities import DISPLAY_NAMES
 from medmiss.networks import completed
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,11 @@ class CombinationMining:
         warm_up: when the subsets are named: iterations, or a share of the run (see `iterations_of`). Published: 5 of
             100 epochs for classification, 10 of 300 for segmentation.
         interval: between two measurements, likewise; at most the warm-up. Published: an epoch.
+        names: of the N modalities, for the log.
         record: CSV file of all measurements: iteration, the modality left out (its index), KL divergence.
+
+    Raises:
+        ValueError: when there are not N names.
     """
 
     def __init__(
@@ -212,13 +217,18 @@ class CombinationMining:
         inferer: Callable[..., Tensor] | None = None,
         warm_up: float = 0.05,
         interval: float = 0.01,
+        names: Sequence[str] = tuple(DISPLAY_NAMES.values()),
         record: str | Path | None = None,
     ) -> None:
+        if len(names) != method.modalities:
+            found, number = ", ".join(names), method.modalities
+            raise ValueError(f"CombinationMining: names are {found}; expected one for each of {number} modalities")
         self.method = method
         self.data_loader = data_loader
         self.inferer = inferer
         self.warm_up = warm_up
         self.interval = interval
+        self.names = tuple(names)
         self.history = History(("iteration", "left_out", "divergence"), record)
 
     def attach(self, trainer: Any) -> None:
@@ -258,9 +268,10 @@ class CombinationMining:
         strong = int(mean.argmax())
         self.method.set_weak(subsets_without(strong, number))
         if not quiet:
-            divergences = ", ".join(f"{value:.3g}" for value in mean.tolist())
-            words = "weak from now on: every subset without modality %d of 0 to %d (KL without each: %s)"
-            logger.info(words, strong, number - 1, divergences)
+            pairs = zip(self.names, mean.tolist(), strict=True)
+            divergences = ", ".join(f"{name} {value:.3g}" for name, value in pairs)
+            words = "weak from now on: every subset without %s (KL without each: %s)"
+            logger.info(words, self.names[strong], divergences)
 
     @torch.no_grad()
     def discrepancies(self) -> Tensor:

@@ -14,6 +14,7 @@ from medmiss.networks.features import (
 )
 from medmiss.networks.light_unet import LightDecoder, LightEncoder, LightUNet
 from medmiss.networks.resnet_aspp import ResNetASPP, ResNetASPPDecoder, ResNetASPPEncoder
+from medmiss.networks.sizes import check_size
 
 __all__ = [
     "MISSING",
@@ -26,6 +27,7 @@ __all__ = [
     "ResNetASPPEncoder",
     "SharedEncoder",
     "SpecificEncoders",
+    "check_size",
     "complete",
     "completed",
     "dense",

@@ -11,6 +11,8 @@ from itertools import pairwise
 from monai.networks.blocks import Convolution, SubpixelUpsample
 from torch import Tensor, nn
 
+from medmiss.networks.sizes import check_size
+
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
 NORM = ("instance", {"affine": True})
 
@@ -86,8 +88,8 @@ class LightDecoder(nn.Module):
 class LightUNet:
     """The light profile: what a method builds its encoders and its decoder from.
 
-    Crops and windows must be multiples of `stride`, and at least twice it, so that instance norm never
-    sees a 1x1x1 map.
+    Crops and windows must be multiples of `stride`, and along one axis at least twice it, so that instance norm
+    never sees a 1x1x1 map (`check_size`).
 
     Args:
         channels: channels of the shared encoder's levels, finest (stride 2) first.
@@ -109,6 +111,14 @@ class LightUNet:
     def stride(self) -> int:
         """Voxels of the input a voxel of the bottleneck stands for, along each axis."""
         return 2 ** len(self.channels)
+
+    def check_size(self, size: int | Sequence[int]) -> None:
+        """Refuse a crop or window that the network cannot take; see `medmiss.networks.check_size`.
+
+        Raises:
+            ValueError: when it does not fit.
+        """
+        check_size(type(self).__name__, size, self.stride)
 
     @property
     def bottleneck_channels(self) -> int:

@@ -12,6 +12,7 @@ from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
 from medmiss.networks.light_unet import ACTIVATION, NORM
+from medmiss.networks.sizes import check_size
 
 
 class StandardizedConv3d(nn.Conv3d):
@@ -159,7 +160,8 @@ class ResNetASPP:
     """The published profile: what a method builds its encoders and its decoder from.
 
     Crops and windows must be multiples of `stride`, and along one axis at least twice it, so that instance norm
-    never sees a 1x1x1 map. The published crop is 160 x 160 x 80 voxels. The defaults are the published widths.
+    never sees a 1x1x1 map (`check_size`). The published crop is 160 x 160 x 80 voxels. The defaults are the published
+    widths.
 
     Args:
         planes: inner channels of the four stages' bottleneck blocks; the decoder's widths follow from them.
@@ -184,6 +186,14 @@ class ResNetASPP:
     def stride(self) -> tuple[int, int, int]:
         """Voxels of the input a voxel of the bottleneck stands for, along X, Y and Z."""
         return 32, 32, 16
+
+    def check_size(self, size: int | Sequence[int]) -> None:
+        """Refuse a crop or window that the network cannot take; see `medmiss.networks.check_size`.
+
+        Raises:
+            ValueError: when it does not fit.
+        """
+        check_size(type(self).__name__, size, self.stride)
 
     @property
     def bottleneck_channels(self) -> int:

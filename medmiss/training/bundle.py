@@ -54,7 +54,7 @@ def write_run_config(source: Path, config: Any, out: Path) -> None:
 
 
 def prediction_of(source: Path, config: Any) -> dict[str, Any]:
-    """`inference.json` of what is trained so: the source's, with the network, preprocessing and window of training.
+    """`inference.json` of what is trained so: the source's, with training's network, modalities, preprocessing, window.
 
     `deployed_def` is the network without the parts that training alone needs; it fills in for missing modalities as
     the trained one does. The window is the crop of training, but for what `deployed_inferer` says, and for a run on
@@ -72,8 +72,8 @@ def prediction_of(source: Path, config: Any) -> dict[str, Any]:
     if config["crop_size"] != json.loads((source / CONFIGS / "train.json").read_text())["crop_size"]:
         inference["inferer"]["roi_size"] = config["crop_size"]
     inference["inferer"] |= config.get("deployed_inferer", {})
-    if config.get("modalities", "all") != "all":  # dedicated training: the network knows no others
-        inference["modalities"] = config["modalities"]
+    if "modalities" in config:  # of dedicated training: the network knows no others
+        inference["modalities"] = None if config["modalities"] == "all" else config["modalities"]
     return inference
 
 

@@ -93,6 +93,15 @@ def test_wrong_usage_is_said(more: list[str], message: str, tmp_path: Path, caps
     assert message in capsys.readouterr().err
 
 
+def test_a_prepared_file_takes_no_variant(tmp_path: Path, capsys: pytest.CaptureFixture):
+    file, out = tmp_path / "prepared.npz", tmp_path / "out"
+    file.touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(words(file, out, "--variant", "smil"))
+    assert f"--variant: {file} is a prepared file" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_rates_are_the_experiments_or_those_asked_for():
     default = [(0.05, 1.0)]
     assert classify.rates_of(None, None, default) == default

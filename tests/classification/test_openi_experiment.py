@@ -179,6 +179,7 @@ def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsy
         (["--method", "concat", "text"], "--images: needed by concat"),
         (["--method", "lower"], "--method: lower"),
         (["--images", "nowhere"], "--images: no such"),
+        (["--views", "."], "--views: they are those of images; give --images too"),
         (["--device", "gpu"], "--device: expected auto, cpu, cuda or cuda:N, not 'gpu'"),
         (["--device", "cuda:99"], "device 'cuda:99': torch"),
         (["--audio-rate", "1", "--variant", "full"], "--audio-rate, --variant: of avmnist alone, not of openi"),

@@ -70,6 +70,14 @@ def test_starting_from_a_bundle_without_weights_is_refused(tmp_path: Path, capsy
         (["--set", "network_def::alhpa=1"], "network_def::alhpa: medmiss.methods.ModalityDropout takes backbone"),
         (["--set", "learning_rat=1"], "has no entry learning_rat"),
         (["--set", "crop_size::x=1"], "has no entry crop_size::x"),
+        (["--set", "crop_size=[50,50,50]"], "found [50, 50, 50], but LightUNet takes multiples of 32 x 32 x 32 voxels"),
+        (["--bundle", "brats_lckd", "--set", "crop_size=32"], "at least twice that along one axis; give [64, 64, 64]"),
+        (["--set", "network_def::backbone::channels=[8,8,8,8,8,8]"], "found [96, 96, 96], but LightUNet takes"),
+        (["--set", "crop_size=96,96,96"], "crop_size: found 96,96,96, but"),
+        (
+            ["--bundle", "brats_lckd", "--profile", "published", "--set", "crop_size=[160,160,72]"],
+            "crop_size: found [160, 160, 72], but ResNetASPP takes multiples of 32 x 32 x 16 voxels",
+        ),
         (["--teacher", "brats_shaspec"], "--teacher: bundle brats_dropout learns from none"),
         (["--bundle", "brats_mmanet", "--teacher", "brats_lckd"], "--teacher: brats_lckd has no weights"),
     ],
@@ -147,6 +155,31 @@ def test_what_a_resumption_changes_holds_for_prediction_too(tmp_path: Path, bund
     run_of(bundle, out, "--data", tmp_path)
     assert main(["train", "--out", str(out), "--resume", "--set", "crop_size=[4,4,4]"]) == 1
     assert json.loads((out / "configs" / "inference.json").read_text())["inferer"]["roi_size"] == [4, 4, 4]
+
+
+def test_a_resumption_leaves_the_modalities_of_dedicated_training(tmp_path: Path, bundle: Path):
+    out = tmp_path / "run"
+    assert run_of(bundle, out, "--data", tmp_path, "--subset", "flair,t2")["inference"]["modalities"] == "flair,t2"
+    for asked, expected in (("flair", "flair"), ("all", None)):
+        assert main(["train", "--out", str(out), "--resume", "--set", f"modalities={asked}"]) == 1
+        assert json.loads((out / "configs" / "train.json").read_text())["modalities"] == asked
+        assert json.loads((out / "configs" / "inference.json").read_text())["modalities"] == expected
+
+
+def test_a_resumption_refuses_a_crop_that_the_network_cannot_take(
+    tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = bundle / "configs" / "train.json"
+    content = json.loads(config.read_text())
+    backbone = {"_target_": "medmiss.networks.LightUNet", "channels": [4, 8]}
+    content["network_def"] = {"_target_": "medmiss.methods.ModalityDropout", "backbone": backbone}
+    config.write_text(json.dumps(content))
+    before = run_of(bundle, tmp_path / "run", "--data", tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--out", str(tmp_path / "run"), "--resume", "--set", "crop_size=[8,8,9]"])
+    assert "give [8, 8, 12]" in capsys.readouterr().err
+    files = (tmp_path / "run" / "configs" / f"{name}.json" for name in before)
+    assert [json.loads(file.read_text()) for file in files] == list(before.values())
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_as_it_did(tmp_path: Path, bundle: Path):

@@ -18,6 +18,7 @@ from medmiss.methods.mmanet import subsets_without
 from medmiss.networks import LightUNet
 
 EVERYTHING = "111"
+NAMES = ("image", "sound", "text")
 
 
 class Scripted(MMANet):
@@ -70,6 +71,10 @@ def kl_to_the_full_one(counts: list[int], full: list[int]) -> float:
     return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True))
 
 
+def mining_of(method: MMANet, data_loader: Any, **options: Any) -> CombinationMining:
+    return CombinationMining(method, data_loader, names=NAMES, **options)
+
+
 def run(mining: CombinationMining, epochs: int, length: int) -> list[int]:
     """Attach to an engine without a step and run it; the iterations at which it measured."""
     measured: list[int] = []
@@ -88,7 +93,7 @@ def run(mining: CombinationMining, epochs: int, length: int) -> list[int]:
 
 
 def test_the_distances_of_the_histograms(scripted):
-    mining = CombinationMining(scripted(), batches(COMPLETE))
+    mining = mining_of(scripted(), batches(COMPLETE))
     expected = [
         kl_to_the_full_one([3, 1, 2], [3, 2, 1]),
         kl_to_the_full_one([0, 0, 6], [3, 2, 1]),
@@ -99,7 +104,7 @@ def test_the_distances_of_the_histograms(scripted):
 
 def test_incomplete_samples_are_left_out(scripted):
     """Samples 1 and 3 to 5: the first batch has one of its two, the second has one, the third both."""
-    mining = CombinationMining(scripted(), batches(["110", "111", "011", "111", "111", "111"]))
+    mining = mining_of(scripted(), batches(["110", "111", "011", "111", "111", "111"]))
     expected = [
         kl_to_the_full_one([1, 1, 2], [1, 2, 1]),
         kl_to_the_full_one([0, 0, 4], [1, 2, 1]),
@@ -107,26 +112,36 @@ def test_incomplete_samples_are_left_out(scripted):
     ]
     assert mining.discrepancies().tolist() == pytest.approx(expected, abs=1e-12)
     with pytest.raises(ValueError, match="no sample has all modalities"):
-        CombinationMining(scripted(), batches(["110", "011"])).discrepancies()
+        mining_of(scripted(), batches(["110", "011"])).discrepancies()
 
 
 def test_what_remains_without_the_strong_modality_is_weak_with_its_subsets(scripted):
     method = scripted()
-    mining = CombinationMining(method, batches(COMPLETE), warm_up=4, interval=2)
+    mining = mining_of(method, batches(COMPLETE), warm_up=4, interval=2)
     assert run(mining, epochs=2, length=5) == [2, 4]
     assert weak_subsets(method) == {"101", "100", "001"}
 
 
 def test_the_average_over_the_warm_up_decides(scripted, caplog):
-    """The last measurement alone would name modality 0."""
+    """The last measurement alone would name the first modality."""
     method = scripted()
-    mining = CombinationMining(method, batches(COMPLETE), warm_up=3, interval=1)
+    mining = mining_of(method, batches(COMPLETE), warm_up=3, interval=1)
     answers = iter([torch.tensor([0.1, 0.9, 0.0]), torch.tensor([0.2, 0.6, 0.0]), torch.tensor([0.5, 0.1, 0.3])])
     mining.discrepancies = lambda: next(answers).double()  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO):
         run(mining, epochs=1, length=3)
     assert weak_subsets(method) == {"101", "100", "001"}
-    assert "every subset without modality 1 of 0 to 2 (KL without each: 0.267, 0.533, 0.1)" in caplog.text
+    assert "every subset without sound (KL without each: image 0.267, sound 0.533, text 0.1)" in caplog.text
+
+
+def test_the_log_names_the_modalities_of_brats_unless_told_otherwise(scripted, caplog):
+    mining = CombinationMining(MMANet(LightUNet((4, 8))), [])
+    mining.history.rows = [[1, modality, divergence] for modality, divergence in enumerate((0.1, 0.2, 0.9, 0.3))]
+    with caplog.at_level(logging.INFO):
+        mining.name_weak()
+    assert "every subset without T1c (KL without each: FLAIR 0.1, T1 0.2, T1c 0.9, T2 0.3)" in caplog.text
+    with pytest.raises(ValueError, match="names are FLAIR, T1, T1c, T2; expected one for each of 3 modalities"):
+        CombinationMining(scripted(), [])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,7 @@ def test_the_average_over_the_warm_up_decides(scripted, caplog):
 )
 def test_when_it_measures(scripted, warm_up: float, interval: float, expected: list[int]):
     method = scripted()
-    mining = CombinationMining(method, batches(COMPLETE), warm_up=warm_up, interval=interval)
+    mining = mining_of(method, batches(COMPLETE), warm_up=warm_up, interval=interval)
     assert run(mining, epochs=4, length=5) == expected
     assert [row[0] for row in mining.history.rows] == [iteration for iteration in expected for _ in range(3)]
     assert weak_subsets(method) == {"101", "100", "001"}
@@ -144,14 +159,14 @@ def test_when_it_measures(scripted, warm_up: float, interval: float, expected: l
 @pytest.mark.parametrize(("warm_up", "interval"), [(4, 5), (0, 0.1), (3, 0)])
 def test_a_warm_up_without_a_measurement_is_an_error(scripted, warm_up: float, interval: float):
     with pytest.raises(ValueError, match="expected an interval of at least 1 and at most the warm-up"):
-        run(CombinationMining(scripted(), batches(COMPLETE), warm_up=warm_up, interval=interval), 1, 10)
+        run(mining_of(scripted(), batches(COMPLETE), warm_up=warm_up, interval=interval), 1, 10)
 
 
 @pytest.mark.parametrize("options", [{"regularization": "single"}, {"beta": 0}])
 def test_nothing_is_mined_that_nobody_asks_for(scripted, options: dict):
     method = scripted(**options)
     before = weak_subsets(method)
-    assert run(CombinationMining(method, batches(COMPLETE), warm_up=4, interval=2), 2, 5) == []
+    assert run(mining_of(method, batches(COMPLETE), warm_up=4, interval=2), 2, 5) == []
     assert weak_subsets(method) == before
 
 
@@ -186,7 +201,7 @@ def test_the_network_predicts_in_evaluation_mode_and_goes_on_in_training_mode(sc
     data: Any = [{name: row[0] for name, row in batch.items()} for batch in batches(COMPLETE)]
     loader = DataLoader(data)
     before = torch.get_rng_state()
-    CombinationMining(method, loader).discrepancies()
+    mining_of(method, loader).discrepancies()
     assert method.modes == [False] * 4 * 3
     assert method.training
     assert torch.equal(torch.get_rng_state(), before)  # training draws what it would have drawn

@@ -1,9 +1,12 @@
 """The light profile: its size, its grids, what its decoder sees."""
 
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
 
-from medmiss.methods import ShaSpec
+from medmiss.methods import ModalityDropout, ShaSpec
 from medmiss.networks import LightDecoder, LightEncoder, LightUNet
 
 
@@ -60,6 +63,29 @@ def test_twice_the_stride_is_the_smallest_crop():
     assert method(torch.randn(1, 4, 16, 16, 16), present).shape == (1, 3, 16, 16, 16)
     with pytest.raises(ValueError, match="spatial element"):
         method(torch.randn(1, 4, 8, 8, 8), present)
+
+
+def test_the_sizes_that_are_refused_are_those_that_the_network_cannot_take():
+    backbone = LightUNet((4, 8))
+    network = ModalityDropout(backbone, modalities=1)
+    for size in product((3, 4, 6, 8), repeat=3):
+        try:
+            returned = network(torch.randn(1, 1, *size)).shape[2:] == size
+        except (RuntimeError, ValueError):
+            returned = False
+        try:
+            backbone.check_size(size)
+        except ValueError as refusal:
+            assert not returned and f"found {list(size)}, but LightUNet takes" in str(refusal)
+        else:
+            assert returned
+
+
+@pytest.mark.parametrize("size", [[8, 8], [8, 8, 8.0], "8,8,8", 0, -8, True, None])
+def test_a_size_is_one_whole_number_or_three(size: Any):
+    LightUNet((4, 8)).check_size(8)
+    with pytest.raises(ValueError, match="give one whole number or three"):
+        LightUNet((4, 8)).check_size(size)
 
 
 def test_the_number_of_regions_is_an_option():

@@ -226,12 +226,19 @@ def test_every_kernel_but_the_global_pool_branchs_learns_when_all_modalities_are
 
 
 def test_twice_the_stride_along_one_axis_is_the_smallest_crop():
-    network = ModalityDropout(small())
+    backbone = small()
+    network = ModalityDropout(backbone)
     present = torch.tensor([[False, True, False, False]])
     for size in ((64, 32, 16), (32, 32, 32)):
         assert network(torch.randn(1, 4, *size), present).shape == (1, 3, *size)
+        backbone.check_size(size)
     with pytest.raises(ValueError, match="spatial element"):
         network(torch.randn(1, 4, 32, 32, 16), present)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        network(torch.randn(1, 4, 64, 32, 24), present)
+    for size, other in (((32, 32, 16), "64, 64, 32"), ((64, 32, 24), "64, 32, 32")):
+        with pytest.raises(ValueError, match=rf"multiples of 32 x 32 x 16 voxels, .*\[{other}\]"):
+            backbone.check_size(size)
 
 
 @pytest.mark.parametrize("method", METHODS)
