@@ -47,8 +47,8 @@ class Setup:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
     meta_interval: int = 10
-    smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30})
-    mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 30.0, "beta": 0.5})
+    smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30, "noise": "unit"})
+    mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.1, "beta": 0.5})
 
     @property
     def options(self) -> dict[str, Any]:
