@@ -24,9 +24,8 @@ import pandas as pd
 import running
 from medmiss.cases import LAYOUTS, CaseError, Grid, ImageSource, read_volume, write_atomically, write_case
 from medmiss.cli import DEFAULT_BUNDLE
+from medmiss.phantom.tissues import TEXTURES, anatomy_files
 
-SRI24 = {"flair": "erly", "t1": "spgr", "t2": "late"}
-"""Which of the atlas's images stands for which modality."""
 REGIONS = {"ET": "et_ml", "TC": "tc_ml", "WT": "wt_ml"}
 
 
@@ -48,6 +47,8 @@ def main() -> int:
     repeated = ", ".join(name for name, number in Counter(names).items() if number > 1)
     if repeated:
         parser.error(f"several groups are named {repeated}, as the folders of --cases are; rename a folder")
+    if args.sri24 is not None and args.sri24.is_file():
+        parser.error(f"--sri24: {args.sri24} is a file, expected the folder of the atlas")
     groups: dict[str, Path | None] = {folder.resolve().name: folder for folder in args.cases}
     if args.sri24 is not None:
         groups["sri24"] = atlas_case(args.sri24, args.out / "cases" / "sri24")
@@ -71,15 +72,11 @@ def main() -> int:
 def atlas_case(atlas: Path, folder: Path) -> Path | None:
     """The atlas's head as a case in `folder`; None when a file of the atlas cannot be read, which is said."""
     try:
-        tissues = read_volume(ImageSource(atlas / "tissues.nii.gz"), "sri24")
-        heads = {
-            modality: read_volume(ImageSource(atlas / f"{name}.nii.gz"), "sri24").array
-            for modality, name in SRI24.items()
-        }
+        tissues, *heads = (read_volume(ImageSource(file), "sri24") for file in anatomy_files(atlas))
     except CaseError as error:
         print(error, file=sys.stderr)
         return None
-    images = {modality: head * (tissues.array > 0) for modality, head in heads.items()}
+    images = {modality: head.array * (tissues.array > 0) for modality, head in zip(TEXTURES, heads, strict=True)}
     write_case(folder, LAYOUTS["plain"], "sri24", images, Grid(tissues.array.shape, tissues.affine), None)
     return folder
 

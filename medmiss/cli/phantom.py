@@ -14,7 +14,7 @@ The same options give the same bytes. A second run skips the cases that are fini
 records; a case made with other options is never replaced.
 
 --tissues takes a tissue map, or a folder such as SRI24's: tissues.nii.gz with spgr.nii.gz, late.nii.gz and
-erly.nii.gz, whose departures from each tissue's mean become the texture of T1, T2 and FLAIR.
+erly.nii.gz (or .nii), whose departures from each tissue's median become the texture of T1, T2 and FLAIR.
 
 examples:
   medmiss phantom OUT --cases 10

@@ -13,15 +13,21 @@ from medmiss.cases import CaseError, Grid, ImageSource, read_volume
 CSF, GREY, WHITE = 1, 2, 3
 FULL_SHAPE = (240, 240, 155)
 """The grid of BraTS, 1 mm."""
-ATLAS_TISSUES = "tissues.nii.gz"
-TEXTURES = {"t1": "spgr.nii.gz", "t2": "late.nii.gz", "flair": "erly.nii.gz"}
+ATLAS_TISSUES = "tissues"
+TEXTURES = {"t1": "spgr", "t2": "late", "flair": "erly"}
 """Images of an atlas that give texture, as SRI24 names them, and the modality that each is most like."""
 STRONGEST_TEXTURE = 0.5
 
 
 def anatomy_files(source: Path) -> list[Path]:
     """The files of an anatomy: a tissue map, or, of an atlas's folder, the tissue map and the images for texture."""
-    return [source / name for name in (ATLAS_TISSUES, *TEXTURES.values())] if source.is_dir() else [source]
+    return [_image(source / name) for name in (ATLAS_TISSUES, *TEXTURES.values())] if source.is_dir() else [source]
+
+
+def _image(stem: Path) -> Path:
+    """The file of an atlas's image, which may be packed or, as SRI24 comes, not."""
+    plain = stem.with_name(f"{stem.name}.nii")
+    return plain if plain.is_file() else stem.with_name(f"{stem.name}.nii.gz")
 
 
 @lru_cache(maxsize=2)
@@ -52,7 +58,7 @@ def _texture(file: Path, tissues: Tensor) -> Tensor:
 
 @lru_cache(maxsize=2)
 def read_tissues(path: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> Tensor:
-    """Read a tissue map such as SRI24's (`tissues.nii.gz`: 1 CSF, 2 GM, 3 WM) onto a grid of `shape`.
+    """Read a tissue map such as SRI24's (`tissues`: 1 CSF, 2 GM, 3 WM) onto a grid of `shape`.
 
     Raises:
         CaseError: when the file is no label map of these tissues.
@@ -65,7 +71,7 @@ def read_tissues(path: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> Tensor
             "tissue map",
             found=f"the values {found[:8].tolist()}",
             expected="a label map of 0 outside, 1 CSF, 2 grey matter, 3 white matter",
-            remedy="use the folder or the tissues.nii.gz of SRI24, or leave --tissues out for the procedural brain",
+            remedy="use the folder or the tissue map of SRI24, or leave --tissues out for the procedural brain",
             file=path,
         )
     return _fit(torch.from_numpy(labels.astype(np.uint8)), shape)

@@ -8,7 +8,16 @@ from scipy import ndimage
 from medmiss.cases import CaseError
 from medmiss.phantom import make_case, write_cases
 from medmiss.phantom.brain import procedural_tissues
-from medmiss.phantom.tissues import CSF, GREY, STRONGEST_TEXTURE, TEXTURES, WHITE, read_anatomy, read_tissues
+from medmiss.phantom.tissues import (
+    CSF,
+    GREY,
+    STRONGEST_TEXTURE,
+    TEXTURES,
+    WHITE,
+    anatomy_files,
+    read_anatomy,
+    read_tissues,
+)
 
 SHAPE = (48, 48, 32)
 SRI24 = Path(__file__).parents[3] / "shared" / "data" / "sri24"
@@ -53,7 +62,7 @@ def atlas(tissue_map: Path) -> Path:
     values = np.array([0, 100, 200, 300], dtype=np.float32)[np.asarray(tissues.dataobj)]
     values[values.shape[0] // 2 :] *= 1.1
     for name in TEXTURES.values():
-        nib.save(nib.Nifti1Image(values, tissues.affine), tissue_map.parent / name)
+        nib.save(nib.Nifti1Image(values, tissues.affine), tissue_map.parent / f"{name}.nii.gz")
     return tissue_map.parent
 
 
@@ -69,10 +78,10 @@ def test_texture_is_what_an_image_has_above_its_tissue(atlas: Path):
 
 
 def test_texture_is_bounded(atlas: Path):
-    image = nib.load(atlas / TEXTURES["t1"])
+    image = nib.load(atlas / f"{TEXTURES['t1']}.nii.gz")
     values = np.asarray(image.dataobj).copy()
     values[20:24, 20:24, 14:18] = 1e6
-    nib.save(nib.Nifti1Image(values, image.affine), atlas / TEXTURES["t1"])
+    nib.save(nib.Nifti1Image(values, image.affine), atlas / f"{TEXTURES['t1']}.nii.gz")
     _, texture = read_anatomy(atlas, SHAPE)
     assert texture is not None and float(texture.abs().max()) == STRONGEST_TEXTURE
 
@@ -88,8 +97,19 @@ def test_an_atlas_changes_images_and_leaves_labels(atlas: Path):
     assert np.array_equal(plain.images > 0, textured.images > 0)
 
 
+def test_an_atlas_may_be_unpacked(atlas: Path):
+    packed = read_anatomy(atlas, SHAPE)
+    for file in atlas.glob("*.nii.gz"):
+        nib.save(nib.load(file), file.with_suffix(""))
+        file.unlink()
+    read_anatomy.cache_clear()
+    assert [file.suffix for file in anatomy_files(atlas)] == [".nii"] * 4
+    for before, after in zip(packed, read_anatomy(atlas, SHAPE), strict=True):
+        assert before is not None and after is not None and before.equal(after)
+
+
 def test_an_incomplete_atlas_is_refused(atlas: Path, tmp_path: Path):
-    (atlas / TEXTURES["t2"]).unlink()
+    (atlas / f"{TEXTURES['t2']}.nii.gz").unlink()
     with pytest.raises(CaseError, match=TEXTURES["t2"]):
         make_case(1, 0, SHAPE, atlas)
     with pytest.raises(CaseError, match=TEXTURES["t2"]):
