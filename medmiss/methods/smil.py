@@ -59,6 +59,7 @@ class SMIL(Method):
         priors: K, their number.
         noise: `"learned"`: weights ~ N(1, sigma(x)) (Eq. 2), r ~ N(mu, sigma) (Eq. 3), and the KL terms.
             `"unit"`, as in the published code: weights softplus(f(x)) that sum to one, r ~ N(mu, I), no KL.
+            On avMNIST the learned noise fails with some seeds (docs/avmnist.md).
         operation: how softplus(r) acts on the features (Eq. 3): `"add"` or `"multiply"`.
         inner_rate: alpha of Eq. 4.
         inner_steps: K of Algorithm 1.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigWorkflow, verify_net_in_out
 
 from medmiss.cases import LAYOUTS, Grid, write_case
 from medmiss.cli.main import main
@@ -117,3 +117,20 @@ def workflow(bundle: Path) -> Callable[..., ConfigWorkflow]:
 def render() -> Callable[[str], dict[str, str]]:
     """`render(name)`: what `tools/render_bundles.py` makes of the template."""
     return runpy.run_path(str(ROOT / "tools" / "render_bundles.py"))["render"]
+
+
+@pytest.fixture
+def check_net_in_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """MONAI's check of the network against the metadata, which also has to find what the metadata says wrongly."""
+
+    def check(configs: Path) -> None:
+        options: dict[str, Any] = {"config_file": str(configs / "inference.json"), "device": "cpu"}
+        verify_net_in_out("network_def", meta_file=str(configs / "metadata.json"), **options)
+        wrong = json.loads((configs / "metadata.json").read_text())
+        wrong["network_data_format"]["outputs"]["pred"]["num_channels"] += 1
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match="output channel number"):
+            verify_net_in_out("network_def", meta_file=str(tmp_path / "wrong.json"), **options)
+
+    monkeypatch.chdir(tmp_path)
+    return check

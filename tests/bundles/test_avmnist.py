@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigWorkflow
 
 from medmiss.classification import write_avmnist
 
@@ -74,11 +74,8 @@ def test_a_method_trains_is_evaluated_and_predicts(method: str, tmp_path: Path, 
         assert float(rows[f"accuracy_{subset}"]) == pytest.approx(right)
 
 
-def test_verify_net_in_out_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    configs = BUNDLE / "configs"
-    meta, config = str(configs / "metadata.json"), str(configs / "inference.json")
-    verify_net_in_out("network_def", meta_file=meta, config_file=config, device="cpu")
+def test_verify_net_in_out_passes(check_net_in_out: Callable[[Path], None]):
+    check_net_in_out(BUNDLE / "configs")
 
 
 def test_version_licence_and_model_card():
