@@ -1,13 +1,15 @@
 """Train bundles for the same budget on the same synthetic cases, and compare them over the 15 subsets.
 
-    python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N] [--test M]
-                                    [--shape X,Y,Z] [--jobs 2] [--set [BUNDLE/]ID=VALUE ...]
+    python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N]
+                                    [--shape X,Y,Z] [--test M | --test-data DIR] [--jobs 2]
+                                    [--set [BUNDLE/]ID=VALUE ...]
 
 Every bundle is trained once a seed, on the same N phantoms, with the same random subsets of the modalities, for the
 same number of iterations, without a validation part: the averaged weights of the last step count, so that nothing
 is selected. A bundle that learns from a teacher gets one trained with all modalities for the same budget. Each
-network is then measured on M other phantoms with `medmiss subsets`. What is finished is not done again, so the
-command may be stopped and repeated. A training that fails, such as one that diverges, leaves a gap.
+network is then measured with `medmiss subsets`, on M other phantoms or on the labelled cases of --test-data. What is
+finished is not done again, so the command may be stopped and repeated. A training that fails, such as one that
+diverges, leaves a gap.
 
 A bundle B is a name or a folder, whose last component then names it in runs and tables.
 
@@ -40,7 +42,7 @@ TAUGHT = ("brats_mmanet",)
 """Bundles that learn from a teacher."""
 TEACHER = "teacher"
 """What the runs of the teachers are named by, as those of a bundle are by its name."""
-MADE_WITH = ("epochs", "phantoms", "test", "shape", "set")
+MADE_WITH = ("epochs", "phantoms", "test", "test_data", "shape", "set")
 """Arguments that all runs of a folder have in common; bundles and seeds may be added later."""
 SET_HELP = "entry of every train.json; BUNDLE/ID=VALUE of one bundle's alone"
 MEASURES = {"dice": "raw", "dice_postprocessed": "post-processed"}
@@ -56,7 +58,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each bundle (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a training (default: %(default)s)")
     parser.add_argument("--phantoms", type=int, default=40, help="cases to train on (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=10, help="cases to measure on (default: %(default)s)")
+    running.add_test_options(parser)
     parser.add_argument("--shape", default="240,240,155", help="voxels of a case (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one core each (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="ID=VALUE", help=SET_HELP)
@@ -66,15 +68,17 @@ def main() -> int:
     if len(bundles) < len(args.bundles) or TEACHER in bundles:
         names = ", ".join(map(name_of, args.bundles))
         parser.error(f"--bundles: runs are named by {names}, which must differ, also from {TEACHER}; rename a folder")
+    if args.test_data is not None and not args.test_data.exists():
+        parser.error(f"--test-data: {args.test_data} does not exist")
     args.bundles = list(bundles.values())
     try:
         entries_of(BASELINE, args.set, args.bundles)
     except ValueError as error:
         parser.error(f"--set {error}")
-    changed = remember(out, {name: getattr(args, name) for name in MADE_WITH})
+    changed = remember(out, running.settings_of(args, MADE_WITH))
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
-    test = running.phantoms_to_measure(out, args.test, args.shape)
+    test = running.cases_to_measure(out, args)
     if test is None:
         return 1
     # Some methods consult cases between steps: all bundles leave them out of training, so that all train on the same.
@@ -171,9 +175,10 @@ def comparison(scores: Scores) -> pd.DataFrame:
 def summary(scores: Scores, args: argparse.Namespace, gaps: Sequence[str] = ()) -> str:
     """The comparison as Markdown."""
     baseline = next(iter(scores))
+    measured = f"{args.test} other phantoms" if args.test_data is None else f"the cases of {args.test_data.name}"
     lines = [
         f"Dice in %, mean over the 15 subsets, mean ± sd over {args.seeds} seeds; {args.phantoms} phantoms to train "
-        f"on, {args.epochs} epochs, {args.test} other phantoms to measure on.",
+        f"on, {args.epochs} epochs, {measured} to measure on.",
         "",
     ]
     if gaps:

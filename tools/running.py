@@ -1,11 +1,12 @@
 """Training and measuring by the command line: what the tools that train many networks have in common."""
 
+import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -46,9 +47,21 @@ def entries_of_all(folder: Path) -> list[str]:
     return [f"cache_dir={folder / 'cache'}", "val_fraction=0", "tensorboard=false", "workers=0"]
 
 
-def phantoms_to_measure(folder: Path, number: int, shape: str) -> Path | None:
-    """Make the phantoms to measure on, or find them made; their folder, None when they could not be made."""
-    return phantoms(folder / "test", number, shape)
+def add_test_options(parser: argparse.ArgumentParser) -> None:
+    """What the networks are measured on: `--test` phantoms, or `--test-data`."""
+    parser.add_argument("--test", type=int, default=10, help="synthetic cases to measure on (default: %(default)s)")
+    parser.add_argument("--test-data", type=Path, metavar="DIR", help="labelled cases to measure on instead")
+
+
+def cases_to_measure(folder: Path, args: argparse.Namespace) -> Path | None:
+    """The labelled cases, or phantoms, made or found made; their folder, None when they could not be made."""
+    return args.test_data or phantoms(folder / "test", args.test, args.shape)
+
+
+def settings_of(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """What all runs of a folder have in common; of folders their names, since it may be passed on with the results."""
+    settings = {name: getattr(args, name) for name in names}
+    return {name: value.resolve().name if isinstance(value, Path) else value for name, value in settings.items()}
 
 
 def phantoms(folder: Path, number: int, shape: str, *words: object) -> Path | None:

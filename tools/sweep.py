@@ -74,8 +74,7 @@ def main() -> int:
     source.add_argument("--phantoms", type=int, metavar="N", help="synthetic cases to train on")
     source.add_argument("--data", type=Path, metavar="DIR", help="labelled cases to train on")
     parser.add_argument("--shape", default="240,240,155", help="voxels of a synthetic case (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=10, help="synthetic cases to measure on (default: %(default)s)")
-    parser.add_argument("--test-data", type=Path, metavar="DIR", help="labelled cases to measure on instead")
+    running.add_test_options(parser)
     parser.add_argument("--subsets", nargs="+", default=[], metavar="M,...", help="measure these (default: all 15)")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a training (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each value (default: %(default)s)")
@@ -96,14 +95,11 @@ def main() -> int:
         points = points_of(args)
     except (ValueError, BundleError) as error:
         parser.error(str(error))
-    # Names and no folders: the settings may be passed on with the results.
-    settings = {name: getattr(args, name) for name in MADE_WITH}
-    settings = {name: value.resolve().name if isinstance(value, Path) else value for name, value in settings.items()}
-    changed = remember(out, settings)
+    changed = remember(out, running.settings_of(args, MADE_WITH))
     if changed:
         parser.error(f"--out: {args.out} holds runs made with other settings ({changed}); give another folder")
 
-    test = args.test_data or running.phantoms_to_measure(out, args.test, args.shape)
+    test = running.cases_to_measure(out, args)
     if test is None:
         return 1
     runs = {point.run(seed): (point, seed) for seed in range(args.seeds) for point in points}

@@ -35,6 +35,7 @@ class Commands:
         self.bad: set[str] = set()
         self.trained: dict[str, list[str]] = {}
         self.measured: list[str] = []
+        self.cases: dict[str, str] = {}
 
     def __call__(self, *words: object) -> None:
         command, *rest = map(str, words)
@@ -47,6 +48,7 @@ class Commands:
         run.mkdir(parents=True, exist_ok=True)
         if command == "subsets":
             self.measured.append(name)
+            self.cases[name] = rest[0]
             scores(name).to_csv(run / "subsets.csv", index=False)
 
     def settings(self, run: str) -> list[str]:
@@ -88,6 +90,14 @@ def test_means_spread_and_pairs(tmp_path: Path, compare: Callable[..., int], com
     assert row(text, DROPOUT, 1)[0] == "46.0 ± 5.0", "after post-processing"
     p = ttest_rel([50, 62, 53], [40, 50, 45], alternative="greater").pvalue
     assert row(text, SHASPEC, 1)[0] == f"+10.0 (p nan / {p:.2g})", "each subset gains the same: nothing to test"
+
+
+def test_measured_on_labelled_cases(tmp_path: Path, compare: Callable[..., int], commands: Commands):
+    (tmp_path / "real").mkdir()
+    assert compare("--bundles", DROPOUT, "--seeds", 1, "--test-data", tmp_path / "real") == 0
+    assert commands.cases == {f"{DROPOUT}-0": str(tmp_path / "real")}
+    assert "the cases of real to measure on" in (tmp_path / "out" / "comparison.md").read_text()
+    assert compare("--bundles", DROPOUT, "--seeds", 1) == 2, "other cases would not compare"
 
 
 def test_a_run_that_fails_leaves_a_gap(tmp_path: Path, compare: Callable[..., int], commands: Commands, capsys):
@@ -160,6 +170,7 @@ def test_an_entry_is_for_all_or_for_the_bundle_before_it(
         (["--bundles", DROPOUT, "--set", f"{DROPOUT}/a/x=1"], f"--set {DROPOUT}/a/x=1: before the / must stand one of"),
         (["--bundles", "runs/a", "old/a"], "runs are named by a, a, which must differ"),
         (["--bundles", "runs/teacher"], "must differ, also from teacher"),
+        (["--test-data", "nowhere"], "--test-data: nowhere does not exist"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_made(
