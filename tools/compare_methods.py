@@ -1,4 +1,4 @@
-"""Train bundles for the same budget on the same synthetic cases, and compare them over the 15 subsets.
+"""Train bundles for the same budget on the same synthetic cases, and compare them over the subsets of the modalities.
 
     python tools/compare_methods.py --out DIR [--bundles B ...] [--seeds 3] [--epochs E] [--phantoms N]
                                     [--shape X,Y,Z] [--test M | --test-data DIR] [--jobs 2]
@@ -14,9 +14,9 @@ diverges, leaves a gap.
 A bundle B is a name or a folder, whose last component then names it in runs and tables.
 
 Writes DIR/comparison.csv (bundle, subset, region: mean and sd over seeds of the mean Dice over cases, in %) and
-DIR/comparison.md: means over the 15 subsets, and each bundle against the first one by two paired tests, over the
-15 subset means (as the papers do) and over seeds (which says whether another training would agree), both of the seeds
-that the two bundles have.
+DIR/comparison.md: means over the subsets (all 15 where a case has every modality), and each bundle against the first
+one by two paired tests, over the subset means (as the papers do) and over seeds (which says whether another training
+would agree), both of the seeds that the two bundles have.
 
 Exit status: 0 done, 1 some network could not be trained or measured, or no phantom made, 2 wrong usage.
 """
@@ -33,7 +33,7 @@ from scipy.stats import ttest_rel
 
 import running
 from medmiss.cases import REGIONS, write_atomically
-from medmiss.evaluation.statistics import SUBSET_NAMES, by_subset, paired_t_test
+from medmiss.evaluation.statistics import by_subset, paired_t_test
 from medmiss.inference.records import remember
 
 BASELINE = "brats_dropout"
@@ -68,8 +68,6 @@ def main() -> int:
     if len(bundles) < len(args.bundles) or TEACHER in bundles:
         names = ", ".join(map(name_of, args.bundles))
         parser.error(f"--bundles: runs are named by {names}, which must differ, also from {TEACHER}; rename a folder")
-    if args.test_data is not None and not args.test_data.exists():
-        parser.error(f"--test-data: {args.test_data} does not exist")
     args.bundles = list(bundles.values())
     try:
         entries_of(BASELINE, args.set, args.bundles)
@@ -162,7 +160,7 @@ def comparison(scores: Scores) -> pd.DataFrame:
     lines = []
     for bundle, runs in scores.items():
         means = [100 * by_subset(run) for run in runs.values()]
-        for subset in SUBSET_NAMES if means else ():
+        for subset in means[0].index if means else ():
             for region in REGIONS:
                 line: dict[str, object] = {"bundle": bundle, "subset": subset, "region": region, "seeds": len(runs)}
                 for measure in MEASURES:
@@ -175,9 +173,12 @@ def comparison(scores: Scores) -> pd.DataFrame:
 def summary(scores: Scores, args: argparse.Namespace, gaps: Sequence[str] = ()) -> str:
     """The comparison as Markdown."""
     baseline = next(iter(scores))
-    measured = f"{args.test} other phantoms" if args.test_data is None else f"the cases of {args.test_data.name}"
+    measured = (
+        f"{args.test} other phantoms" if args.test_data is None else f"the cases of {args.test_data.resolve().name}"
+    )
+    subsets = max(len(by_subset(run)) for runs in scores.values() for run in runs.values())
     lines = [
-        f"Dice in %, mean over the 15 subsets, mean ± sd over {args.seeds} seeds; {args.phantoms} phantoms to train "
+        f"Dice in %, mean over {subsets} subsets, mean ± sd over {args.seeds} seeds; {args.phantoms} phantoms to train "
         f"on, {args.epochs} epochs, {measured} to measure on.",
         "",
     ]

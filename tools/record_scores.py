@@ -4,8 +4,8 @@
 
 SCORES is the folder that `medmiss subsets CASES --bundle BUNDLE --out SCORES` wrote. The means of the post-processed
 masks become `eval_metrics` of BUNDLE/configs/metadata.json, from which `medmiss predict` says what to expect; the
-tables by subset and by case stand in BUNDLE/docs/README.md between the lines `<!-- scores -->` and
-`<!-- end of scores -->`, which must be there.
+tables by subset and by case, and from which modalities a region is a guess, stand in BUNDLE/docs/README.md between the
+lines `<!-- scores -->` and `<!-- end of scores -->`, which must be there.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import pandas as pd
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.cases.files import write_json
 from medmiss.evaluation.statistics import by_subset
+from medmiss.inference.trust import GUESS, ROUGH, verdict
 
 BEGIN, END = "<!-- scores -->", "<!-- end of scores -->"
 RAW, FINAL = "dice", "dice_postprocessed"
@@ -38,7 +39,15 @@ def main() -> int:
         parser.error(f"{card} lacks the lines {BEGIN} and {END}")
     metadata = args.bundle / "configs" / "metadata.json"
     content = json.loads(metadata.read_text(encoding="utf-8")) | {"eval_metrics": {args.what: trusted(scores)}}
-    tables = f"{means_table(scores)}\n\nCase by case, ET/TC/WT after post-processing:\n\n{cases_table(scores)}"
+    tables = "\n\n".join(
+        (
+            means_table(scores),
+            f"By these means a region is a guess (Dice below {GUESS:.2f}) or rough (below {ROUGH:.2f}) from:",
+            trust_table(scores),
+            "Case by case, ET/TC/WT after post-processing:",
+            cases_table(scores),
+        )
+    )
     write_json(metadata, content)
     write_atomically(card, f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
     return 0
@@ -59,6 +68,16 @@ def means_table(scores: pd.DataFrame) -> str:
     for subset, row in means.iterrows():
         lines.append(f"| {subset} | {cells(row)} |")
     return "\n".join([*lines, f"| **mean** | {cells(means.mean())} |"])
+
+
+def trust_table(scores: pd.DataFrame) -> str:
+    """A line a region: the subsets from which its post-processed mean is a guess, and those from which it is rough."""
+    lines = ["| | a guess | rough |", "|---|---|---|"]
+    for region in REGIONS:
+        said = {subset: verdict(means[region]) for subset, means in trusted(scores).items()}
+        named = [", ".join(s for s in said if said[s] == words) or "-" for words in ("a guess", "rough")]
+        lines.append(f"| {region} | {' | '.join(named)} |")
+    return "\n".join(lines)
 
 
 def cells(row: pd.Series) -> str:

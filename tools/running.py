@@ -1,6 +1,7 @@
 """Training and measuring by the command line: what the tools that train many networks have in common."""
 
 import argparse
+import hashlib
 import os
 import subprocess
 import sys
@@ -47,10 +48,23 @@ def entries_of_all(folder: Path) -> list[str]:
     return [f"cache_dir={folder / 'cache'}", "val_fraction=0", "tensorboard=false", "workers=0"]
 
 
+def existing(text: str) -> Path:
+    """The argument of an option that names a folder of cases.
+
+    Raises:
+        ArgumentTypeError: when there is no such folder.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is no folder")
+    return path
+
+
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """What the networks are measured on: `--test` phantoms, or `--test-data`."""
-    parser.add_argument("--test", type=int, default=10, help="synthetic cases to measure on (default: %(default)s)")
-    parser.add_argument("--test-data", type=Path, metavar="DIR", help="labelled cases to measure on instead")
+    measured = parser.add_mutually_exclusive_group()
+    measured.add_argument("--test", type=int, default=10, help="synthetic cases to measure on (default: %(default)s)")
+    measured.add_argument("--test-data", type=existing, metavar="DIR", help="labelled cases to measure on instead")
 
 
 def cases_to_measure(folder: Path, args: argparse.Namespace) -> Path | None:
@@ -59,9 +73,18 @@ def cases_to_measure(folder: Path, args: argparse.Namespace) -> Path | None:
 
 
 def settings_of(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """What all runs of a folder have in common; of folders their names, since it may be passed on with the results."""
+    """What all runs of a folder have in common.
+
+    A folder is told by its name and a digest of the names in it: the settings may be passed on with the results, and
+    other cases in a folder of the same name would mix.
+    """
     settings = {name: getattr(args, name) for name in names}
-    return {name: value.resolve().name if isinstance(value, Path) else value for name, value in settings.items()}
+    return {name: _told(value) if isinstance(value, Path) else value for name, value in settings.items()}
+
+
+def _told(folder: Path) -> str:
+    inside = "\n".join(sorted(file.name for file in folder.iterdir()))
+    return f"{folder.resolve().name} ({hashlib.sha256(inside.encode()).hexdigest()[:8]})"
 
 
 def phantoms(folder: Path, number: int, shape: str, *words: object) -> Path | None:

@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for runs, table and figure")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--phantoms", type=int, metavar="N", help="synthetic cases to train on")
-    source.add_argument("--data", type=Path, metavar="DIR", help="labelled cases to train on")
+    source.add_argument("--data", type=running.existing, metavar="DIR", help="labelled cases to train on")
     parser.add_argument("--shape", default="240,240,155", help="voxels of a synthetic case (default: %(default)s)")
     running.add_test_options(parser)
     parser.add_argument("--subsets", nargs="+", default=[], metavar="M,...", help="measure these (default: all 15)")
@@ -87,9 +87,6 @@ def main() -> int:
         parser.error(f"{len(args.ids)} --ids and {len(args.values)} --values: give a list of values for each setting")
     if args.data is not None and args.test_data is None:
         parser.error("--data: name other labelled cases to measure on with --test-data")
-    for folder in (args.data, args.test_data):
-        if folder is not None and not folder.exists():
-            parser.error(f"{folder} does not exist")
     try:
         subsets = [parse_subset(text) for text in args.subsets] or list(SUBSETS)
         points = points_of(args)

@@ -16,10 +16,15 @@ def trust_in(metadata: Mapping[str, Any], subset: str) -> str | None:
     """
     for measure, table in metadata.get("eval_metrics", {}).items():
         if isinstance(table, Mapping) and subset in table:
-            words = [f"{region} {dice:.2f}{_in_words(dice)}" for region, dice in table[subset].items()]
+            words = [f"{region} {dice:.2f}{_bracketed(verdict(dice))}" for region, dice in table[subset].items()]
             return f"from {subset}, expect {', '.join(words)} ({measure})"
     return None
 
 
-def _in_words(dice: float) -> str:
-    return " (a guess)" if dice < GUESS else " (rough)" if dice < ROUGH else ""
+def verdict(dice: float) -> str:
+    """What a mean Dice (0 to 1) says of a region: `"a guess"`, `"rough"` or nothing."""
+    return "a guess" if dice < GUESS else "rough" if dice < ROUGH else ""
+
+
+def _bracketed(words: str) -> str:
+    return f" ({words})" if words else ""

@@ -28,7 +28,7 @@ class LCKD(ModalityDropout):
     """The plain network whose bottleneck features are drawn to those of the elected teachers.
 
     The teachers are the buffer `teachers` `(N,)`, which `TeacherElection` sets. Before the first election there
-    are none, and the loss is that of the plain network.
+    are none, unless the weights that a training begins with have some, and the loss is that of the plain network.
 
     Args:
         backbone: makes the encoder and the decoder.

@@ -20,12 +20,12 @@ STRONGEST_TEXTURE = 0.5
 
 
 def anatomy_files(source: Path) -> list[Path]:
-    """The files of an anatomy: a tissue map, or, of an atlas's folder, the tissue map and the images for texture."""
+    """The files of an anatomy: a tissue map; or, of an atlas's folder, the tissue map and the images of `TEXTURES`."""
     return [_image(source / name) for name in (ATLAS_TISSUES, *TEXTURES.values())] if source.is_dir() else [source]
 
 
 def _image(stem: Path) -> Path:
-    """The file of an atlas's image, which may be packed or, as SRI24 comes, not."""
+    """The file of an atlas's image, which may be packed or, as SRI24 comes, not; the latter where there are both."""
     plain = stem.with_name(f"{stem.name}.nii")
     return plain if plain.is_file() else stem.with_name(f"{stem.name}.nii.gz")
 

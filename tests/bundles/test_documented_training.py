@@ -1,4 +1,4 @@
-"""The command that a model card gives for its weights, shortened: a few small procedural brains, a tiny network."""
+"""What the documents say of the weights: the command that made them, shortened, and what was measured."""
 
 import json
 import re
@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from medmiss.cases import REGIONS
 from medmiss.cli.main import main
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, ROOT
 
 ELSEWHERE = ("--tissues", "--start-from", "--teacher", "--out")
 """Options that name files which a test has not."""
@@ -51,3 +52,12 @@ def test_bundles_with_weights_say_how_they_were_made():
     shipped = [name for name, folder in BUNDLES.items() if (folder / "models" / "model.pt").is_file()]
     assert shipped
     assert all(documented(BUNDLES[name]) for name in shipped)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_readme_says_what_was_measured(name: str):
+    (scores,) = json.loads((BUNDLES[name] / "configs" / "metadata.json").read_text())["eval_metrics"].values()
+    means = [sum(row[region] for row in scores.values()) / len(scores) for region in REGIONS]
+    (line,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    said = [float(value) / 100 for value in line.split("|")[-2].split("/")]
+    assert said == pytest.approx(means, abs=0.0055)  # whole percent, of values that are rounded themselves

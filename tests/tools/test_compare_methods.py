@@ -1,5 +1,6 @@
 """`tools/compare_methods.py`: what is trained with what, and what its tables say, also where a run failed."""
 
+import argparse
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -93,11 +94,25 @@ def test_means_spread_and_pairs(tmp_path: Path, compare: Callable[..., int], com
 
 
 def test_measured_on_labelled_cases(tmp_path: Path, compare: Callable[..., int], commands: Commands):
-    (tmp_path / "real").mkdir()
-    assert compare("--bundles", DROPOUT, "--seeds", 1, "--test-data", tmp_path / "real") == 0
-    assert commands.cases == {f"{DROPOUT}-0": str(tmp_path / "real")}
+    real = tmp_path / "real"
+    (real / "patient").mkdir(parents=True)
+    words = ("--bundles", DROPOUT, "--seeds", 1)
+    assert compare(*words, "--test-data", real) == 0
+    assert commands.cases == {f"{DROPOUT}-0": str(real)}
     assert "the cases of real to measure on" in (tmp_path / "out" / "comparison.md").read_text()
-    assert compare("--bundles", DROPOUT, "--seeds", 1) == 2, "other cases would not compare"
+    assert compare(*words, "--test-data", real) == 0
+    assert compare(*words) == 2, "other cases would not compare"
+    other = tmp_path / "elsewhere" / "real"
+    (other / "another").mkdir(parents=True)
+    assert compare(*words, "--test-data", other) == 2, "others in a folder of the same name would not, either"
+
+
+def test_cases_without_some_modality_have_fewer_subsets():
+    run = scores(f"{DROPOUT}-0")
+    runs = {DROPOUT: {0: run[run["subset"].isin(["FLAIR", "T1c", "FLAIR+T1c"])]}}
+    assert set(compare_methods.comparison(runs)["subset"]) == {"FLAIR", "T1c", "FLAIR+T1c"}
+    args = argparse.Namespace(seeds=1, phantoms=2, epochs=1, test=1, test_data=None)
+    assert compare_methods.summary(runs, args).startswith("Dice in %, mean over 3 subsets,")
 
 
 def test_a_run_that_fails_leaves_a_gap(tmp_path: Path, compare: Callable[..., int], commands: Commands, capsys):
@@ -170,7 +185,8 @@ def test_an_entry_is_for_all_or_for_the_bundle_before_it(
         (["--bundles", DROPOUT, "--set", f"{DROPOUT}/a/x=1"], f"--set {DROPOUT}/a/x=1: before the / must stand one of"),
         (["--bundles", "runs/a", "old/a"], "runs are named by a, a, which must differ"),
         (["--bundles", "runs/teacher"], "must differ, also from teacher"),
-        (["--test-data", "nowhere"], "--test-data: nowhere does not exist"),
+        (["--test", "3", "--test-data", "."], "--test-data: not allowed with argument --test"),
+        (["--test-data", "nowhere"], "--test-data: nowhere is no folder"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_made(

@@ -114,6 +114,13 @@ def test_nothing_to_predict_is_wrong_usage(tmp_path: Path, script: Callable[...,
     assert not predicted
 
 
+def test_a_file_as_the_atlas_is_wrong_usage(tmp_path: Path, script: Callable[..., int], predicted: list, capsys):
+    (tmp_path / "tissues.nii.gz").touch()
+    assert script(false_positives, "--out", tmp_path / "out", "--sri24", tmp_path / "tissues.nii.gz") == 2
+    assert "is a file, expected the folder of the atlas" in capsys.readouterr().err
+    assert not predicted and not (tmp_path / "out").exists()
+
+
 def test_the_atlas_is_cut_to_its_tissues(tmp_path: Path):
     atlas = tmp_path / "atlas"
     atlas.mkdir()

@@ -118,7 +118,7 @@ def test_only_the_default_shares_its_run_and_a_chosen_one_is_the_default():
     [
         (["--ids", "a", "b", "--values", "1", "--phantoms", "1"], "2 --ids and 1 --values"),
         (["--ids", "epochs", "--values", "1", "--data", "."], "with --test-data"),
-        (["--ids", "epochs", "--values", "1", "--data", "nowhere", "--test-data", "."], "nowhere does not exist"),
+        (["--ids", "epochs", "--values", "1", "--data", "nowhere", "--test-data", "."], "nowhere is no folder"),
         (["--ids", "epochs", "--values", "1", "--phantoms", "1", "--subsets", "pet"], "unknown modality 'pet'"),
         (["--ids", "nonsense", "--values", "1", "--phantoms", "1"], "have no setting nonsense"),
         (["--ids", "a", "--values", "1", "--phantoms", "1", "--bundle", "none_such"], "bundle 'none_such'"),

@@ -69,6 +69,9 @@ def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
     assert "| **mean** | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
     assert "| FLAIR+T2 | 21/41/61 | 41/61/81 |" in card
+    assert "| ET | FLAIR, FLAIR+T2 | - |" in card
+    assert "| TC | - | FLAIR, FLAIR+T2 |" in card
+    assert "| WT | - | - |" in card
 
 
 def test_a_case_that_lacks_a_modality_has_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
