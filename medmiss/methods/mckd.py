@@ -45,7 +45,8 @@ class MCKD(ModalityDropout):
         alpha: weight of the distillation (Eq. 4).
         distance: `"l1"` (the published choice) or `"mse"`, means over elements (Eq. 5).
         normalization: `"softmax"` (Eq. 6), `"sigmoid"` or `"relu"`.
-        initial: the importance at the start, `"equal"`, or `"random"` ~ U(0, 1) as in the published code.
+        initial: the importance at the start, `"equal"`, or `"random"` ~ U(0, 1) as in the published code; a training
+            that begins with another MCKD's weights takes its importance.
         detach_teacher: the gradient moves the student j of a pair alone, as in the published code; otherwise both,
             and the weights all but lose their direction, as the sum is nearly symmetric.
         missing: what stands for a missing modality at the bottleneck (Eq. 2: the mean).
