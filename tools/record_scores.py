@@ -73,8 +73,9 @@ def means_table(scores: pd.DataFrame) -> str:
 def trust_table(scores: pd.DataFrame) -> str:
     """A line a region: the subsets from which its post-processed mean is a guess, and those from which it is rough."""
     lines = ["| | a guess | rough |", "|---|---|---|"]
+    table = trusted(scores)
     for region in REGIONS:
-        said = {subset: verdict(means[region]) for subset, means in trusted(scores).items()}
+        said = {subset: verdict(means[region]) for subset, means in table.items()}
         named = [", ".join(s for s in said if said[s] == words) or "-" for words in ("a guess", "rough")]
         lines.append(f"| {region} | {' | '.join(named)} |")
     return "\n".join(lines)

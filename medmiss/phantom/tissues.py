@@ -25,7 +25,7 @@ def anatomy_files(source: Path) -> list[Path]:
 
 
 def _image(stem: Path) -> Path:
-    """The file of an atlas's image, which may be packed or, as SRI24 comes, not; the latter where there are both."""
+    """The file of an atlas's image, which may be packed or not; the latter where there are both."""
     plain = stem.with_name(f"{stem.name}.nii")
     return plain if plain.is_file() else stem.with_name(f"{stem.name}.nii.gz")
 
