@@ -145,7 +145,8 @@ class Imputed(Method):
 class Full2Miss(ModalityDropout):
     """A network of one modality that learns from one of all modalities, where a sample has them all.
 
-    The softened predictions are compared, as Hinton et al. (2015) do.
+    The softened predictions are compared, as Hinton et al. (2015) do. The mean is over the whole batch, in which the
+    other samples count as 0: where few are complete the teacher says little.
 
     Args:
         backbone: makes the encoder and the decoder.

@@ -229,7 +229,6 @@ def report_sets(
     images: Images | None = None,
     image_rate: float = 1.0,
     text_rate: float = 1.0,
-    drop: str = "none",
     seed: int = 0,
     split_seed: int = 0,
     least: int = 2,
@@ -244,8 +243,7 @@ def report_sets(
         image_rate: share of the training samples' images that are available, chosen by the seed; 0 uses no image
             anywhere.
         text_rate: likewise of the texts.
-        drop: see `PairedSamples`, of `train`.
-        seed: of what is available, and of the draws.
+        seed: of what is available.
         split_seed: of the split, so that runs of several seeds share it.
         least: how often a word comes in the training texts to be known.
 
@@ -271,8 +269,7 @@ def report_sets(
     sets = {}
     for name, rows in parts.items():
         shown = None if images is None else Images(images.pixels[rows], images.found[rows])
-        drawn = drop if name == "train" else "none"
-        sets[name] = paired([reports[row] for row in rows], vocabulary, shown, available[rows], drawn, seed)
+        sets[name] = paired([reports[row] for row in rows], vocabulary, shown, available[rows])
     return ReportSets(sets, vocabulary)
 
 
@@ -281,8 +278,6 @@ def paired(
     vocabulary: Vocabulary,
     images: Images | None = None,
     available: np.ndarray | None = None,
-    drop: str = "none",
-    seed: int = 0,
 ) -> PairedReports:
     """Reports as samples.
 
@@ -291,14 +286,12 @@ def paired(
         vocabulary: of their words.
         images: of these reports; `None` where there are none.
         available: `(M, 2)` boolean; all texts and what images there are when left out.
-        drop: see `PairedSamples`.
-        seed: likewise.
     """
     pixels = torch.zeros(len(reports), 0, 0, dtype=torch.uint8) if images is None else images.pixels
     tokens = vocabulary.encode([report.text for report in reports])
     label = torch.tensor([int(report.problem) for report in reports])
     has = torch.from_numpy(existing(len(reports), images) if available is None else available)
-    return PairedReports(pixels, tokens, has, label, drop, seed)
+    return PairedReports(pixels, tokens, has, label)
 
 
 def existing(count: int, images: Images | None) -> np.ndarray:

@@ -129,7 +129,7 @@ def between_steps(method: Method, sets: Sets, setup: Setup) -> list[Any]:
     if isinstance(method, SMIL):
         return [KMeansPriors(method, complete, seed=setup.seed)]
     if isinstance(method, LCKD):
-        evaluator, metric = evaluator_of(method, sets["held_out"], [(0,), (1,)])
+        evaluator, metric = evaluator_of(method, sets["held_out"], [(0,), (1,)], next(method.parameters()).device)
         return [TeacherElection(method, evaluator, metric, tasks=metric.tasks)]
     if isinstance(method, MCKD):
         held_out = batches(sets["held_out"].using(0, 1), setup.recipe, setup.seed)

@@ -16,7 +16,8 @@ WEIGHTINGS = ("entropy", "softmax", "none")
 class RelationLoss(nn.Module):
     """Weighted relation gaps between teacher and student (Eqs. 2 to 5 and 8).
 
-    It mixes samples: 0 for a batch of one, and over several processes the rows must be gathered first.
+    It mixes samples: 0 for a batch of one, and over several processes the rows must be gathered first. With
+    `"cosine"` and `"squared"` two samples have the same gap, so that their weights have no say: weighting takes three.
 
     Args:
         relation: between two samples' features: `"cosine"` (Eq. 4), or `"gram"`, the inner product, each row of the
@@ -66,7 +67,7 @@ class RelationLoss(nn.Module):
         return rows @ rows.T
 
     def _weights(self, uncertainty: Tensor) -> Tensor:
-        """One weight a sample; they sum to 1."""
+        """One weight a sample; they sum to 1, or with `"entropy"` are 0 where the teacher is sure of every sample."""
         if self.weighting == "softmax":
             return uncertainty.softmax(dim=0)
         if self.weighting == "none":

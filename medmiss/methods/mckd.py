@@ -138,7 +138,7 @@ class MetaStep:
     no gradient goes through the steps of the network.
 
     The batches depend on the number of the meta step alone, and the random state of training is left as it is.
-    Each process takes its share of a batch; the gradients are averaged, so that all of them hold the same weights.
+    Each process takes batches of its own; the gradients are averaged, so that all of them hold the same weights.
 
     Args:
         method: whose `importance` is learned.
@@ -146,7 +146,8 @@ class MetaStep:
             meta step, as `medmiss.training.EpochSampler` does. The published code meta-validates with all modalities.
         interval: iterations between meta steps, or a share of the run (see `iterations_of`): 100 of 115,000 in the
             paper, 500 in the second stage of the published code.
-        batches: Adam's steps in a meta step; the published code takes 20, of one case each.
+        batches: Adam's steps in a meta step, or as many as the loader has batches if these are fewer; the published
+            code takes 20, of one case each.
         learning_rate: of Adam.
         weight_decay: of Adam; 1e-2 on Audiovision-MNIST.
         names: of the N modalities.
@@ -154,6 +155,7 @@ class MetaStep:
 
     Raises:
         FloatingPointError: in a meta step, when the loss or its gradient is not finite.
+        ValueError: in a meta step, when there is no held-out case.
     """
 
     def __init__(
@@ -191,6 +193,8 @@ class MetaStep:
             if isinstance(sampler, DistributedSampler):
                 sampler.set_epoch(done // interval)
             losses = [self.update(batch) for batch in islice(self.data_loader, self.batches)]
+        if not losses:
+            raise ValueError("there is no held-out case to learn the importance on: hold labelled cases out")
         self.history.rows.append([done, sum(losses) / len(losses), *self.method.weights().tolist()])
 
     def update(self, batch: Mapping[str, Tensor]) -> float:

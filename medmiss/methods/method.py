@@ -12,7 +12,7 @@ class Method(nn.Module):
     with other encoders and heads: its `backbone` makes them (`medmiss.networks.LightUNet` is one).
     What a method does between steps (such as the election of teachers) is an ignite handler in the method's own
     file, with the evaluator or the data handed in by the bundle's configuration; what it decides there is a
-    buffer of the method, so that every checkpoint has it.
+    buffer or a fixed parameter of the method, so that every checkpoint has it.
 
     Args:
         task_loss: loss of the output against the label, a scalar.

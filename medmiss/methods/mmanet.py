@@ -39,7 +39,8 @@ class MMANet(ModalityDropout):
 
     MAD (Eqs. 2-8) compares the relations between the samples of a batch in teacher and student. It takes the complete
     samples of the batch, of all processes together; those of which a modality is not available, which the
-    teacher cannot be asked about, are left out. It is 0 for fewer than two, so that a batch needs several samples;
+    teacher cannot be asked about, are left out. It is 0 for fewer than two, and of two the margins (the weights by
+    uncertainty) have no say in the default, so that a batch needs three samples or more to be what the paper means;
     with gradient accumulation each batch has its own relations. MAR (Eqs. 9-16) gives the task loss of a second head on
     the same encoder to the samples whose `present` is a weak subset, which `CombinationMining` names; until then,
     and in a batch without such a sample, it is 0. Both are training's alone: `deployed` leaves a `ModalityDropout`.

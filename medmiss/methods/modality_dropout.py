@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medmiss.losses import RegionLoss
 from medmiss.methods.method import Method
-from medmiss.networks import MISSING, ModalityFeatures, SharedEncoder, completed, presence_of
+from medmiss.networks import MISSING, ModalityFeatures, SharedEncoder, completed, completed_skips, presence_of
 
 
 class ModalityDropout(Method):
@@ -67,7 +67,4 @@ class ModalityDropout(Method):
 
     def skips(self, levels: list[ModalityFeatures]) -> list[Tensor]:
         """The completed finer levels, finest first, each `(B, N, C, ...)`."""
-        skips: list[Tensor] = []
-        for level in levels[:-1]:
-            skips.append(completed(level, self.missing_skips))
-        return skips
+        return completed_skips(levels, self.missing_skips)

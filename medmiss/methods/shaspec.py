@@ -20,8 +20,8 @@ from medmiss.networks import (
     SpecificEncoders,
     complete,
     completed,
-    first_available,
-    mean_available,
+    completed_skips,
+    generated,
     presence_of,
 )
 
@@ -115,18 +115,11 @@ class ShaSpec(Method):
         fused = shared.values + self.fusion(torch.cat([shared.values, specific.values], dim=1))
         return ModalityFeatures(fused, shared.sample, shared.modality, shared.present)
 
-    def _generate(self, features: ModalityFeatures) -> Tensor:
-        """What stands for a missing modality, `(B, C, ...)` (Eq. 4)."""
-        return mean_available(features) if self.missing == "mean" else first_available(features)
-
     def _decode(self, shared: list[ModalityFeatures], specific: ModalityFeatures) -> Tensor:
         """Fuse (Eq. 2), complete the missing (Eq. 4; the skips as `missing_skips` says) and decode (Eq. 3)."""
         bottom = shared[-1]
-        embeddings = complete(self.fuse(bottom, specific), self._generate(bottom))
-        skips: list[Tensor] = []
-        for level in shared[:-1]:
-            skips.append(completed(level, self.missing_skips))
-        return self.decoder(embeddings, skips)
+        embeddings = complete(self.fuse(bottom, specific), generated(bottom, self.missing))
+        return self.decoder(embeddings, completed_skips(shared, self.missing_skips))
 
     @torch.jit.unused
     def domain_loss(self, specific: ModalityFeatures) -> Tensor:
@@ -140,7 +133,7 @@ class ShaSpec(Method):
         """Distribution alignment of the shared features r(i), in the variant asked for (Eqs. 6, 7 or 8)."""
         if self.align_missing:
             everything = torch.ones_like(shared.present)
-            values = complete(shared, self._generate(shared)).flatten(0, 1)
+            values = completed(shared, self.missing).flatten(0, 1)
             sample, modality = everything.nonzero().unbind(1)
             shared = ModalityFeatures(values, sample, modality, everything)
         if self.alignment == "ce":

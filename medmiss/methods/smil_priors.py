@@ -88,12 +88,13 @@ class KMeansPriors:
         rows: list[list[np.ndarray]] = [[], []]
         training = network.training
         network.eval()
-        for batch in self.data_loader:
-            complete = batch["available"].all(dim=1)
-            if complete.any():
-                encoded = network.encode(batch["image"][complete].to(device), batch["available"][complete].to(device))
-                for modality, features in enumerate(encoded):
-                    rows[modality].append(features.double().cpu().numpy())
+        with torch.random.fork_rng(devices=[]):  # data loaders draw from the generator of training
+            for batch in self.data_loader:
+                complete = batch["available"].all(dim=1)
+                if complete.any():
+                    whole = (batch[key][complete].to(device) for key in ("image", "available"))
+                    for modality, features in enumerate(network.encode(*whole)):
+                        rows[modality].append(features.double().cpu().numpy())
         network.train(training)
         return [np.concatenate(blocks) if blocks else np.zeros((0, 0)) for blocks in rows]
 

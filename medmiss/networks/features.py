@@ -93,8 +93,19 @@ def complete(features: ModalityFeatures, generated: Tensor) -> Tensor:
     return laid_out
 
 
+def generated(features: ModalityFeatures, missing: str) -> Tensor:
+    """What stands for a missing modality, `(B, C, ...)`: the `"mean"` or the `"first"` of the available ones."""
+    return mean_available(features) if missing == "mean" else first_available(features)
+
+
 def completed(features: ModalityFeatures, missing: str) -> Tensor:
     """Lay the rows out as `(B, N, C, ...)` with what `missing`, one of `MISSING`, names where a modality is missing."""
-    if missing == "zero":
-        return dense(features)
-    return complete(features, mean_available(features) if missing == "mean" else first_available(features))
+    return dense(features) if missing == "zero" else complete(features, generated(features, missing))
+
+
+def completed_skips(levels: list[ModalityFeatures], missing: str) -> list[Tensor]:
+    """The finer of the levels, all but the last, each `completed`."""
+    skips: list[Tensor] = []
+    for level in levels[:-1]:
+        skips.append(completed(level, missing))
+    return skips

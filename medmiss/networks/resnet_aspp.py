@@ -209,7 +209,7 @@ class ResNetASPP:
         return ResNetASPPEncoder(self.planes, self.blocks, self.channels, with_skips=False)
 
     def fusion(self) -> nn.Module:
-        """ShaSpec's projection `f_proj`: 2C -> C, linear."""
+        """ShaSpec's projection `f_proj`: 2C -> C, linear; torch's own initialisation, as published."""
         return StandardizedConv3d(2 * self.channels, self.channels, kernel_size=3, padding=1, bias=False)
 
     def decoder(self, modalities: int) -> ResNetASPPDecoder:

@@ -16,6 +16,8 @@ from monai.bundle import ConfigParser, ckpt_export
 
 from medmiss.cli.main import main
 
+from .conftest import BUNDLES
+
 PYTHON = [sys.executable]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
@@ -126,6 +128,19 @@ def test_ckpt_export_gives_the_same_network(tmp_path: Path, bundle: Path, monkey
 def test_the_bundle_is_what_the_template_says(bundle: Path, render: Callable[[str], dict[str, str]]):
     for path, text in render(bundle.name).items():
         assert (bundle / path).read_text() == text, f"{path}: run python tools/render_bundles.py"
+
+
+def test_a_meta_step_of_the_published_profile_takes_20_cases_one_by_one():
+    """As the published code, however few cases are held out: of 5, another crop each time."""
+    configs = BUNDLES["brats_mckd"] / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(configs / name) for name in ("train.json", "published.json")])
+    parser["meta_step::dataset::data"] = [{"image": torch.full((1,), i)} for i in range(5)]
+    parser["meta_step::dataset::transform"] = {"_target_": "monai.transforms.Identityd", "keys": "image"}
+    batches = [batch["image"] for batch in parser.get_parsed_content("meta_step::dataloader")]
+    wanted = parser.get_parsed_content("train::between_steps::0::batches")
+    assert wanted == 20 and len(batches) >= wanted
+    assert {len(batch) for batch in batches} == {1} and {int(batch) for batch in batches[:wanted]} == {0, 1, 2, 3, 4}
 
 
 def test_version_licence_and_model_card(bundle: Path):

@@ -9,7 +9,16 @@ from medmiss.classification import LeNets, build_avmnist, systems
 from medmiss.classification.experiment import AvMnist, measure, train_system
 from medmiss.classification.fitting import Recipe
 from medmiss.classification.pairs import digit_sets
-from medmiss.classification.systems import CONSULTING, SYSTEMS, Setup, commoner, may_be_missing, readable
+from medmiss.classification.systems import (
+    CONSULTING,
+    SYSTEMS,
+    Setup,
+    between_steps,
+    commoner,
+    may_be_missing,
+    network_of,
+    readable,
+)
 
 QUICK = AvMnist(Recipe(epochs=1, batch_size=32), channels=16, hidden=16)
 
@@ -77,6 +86,12 @@ def test_full2miss_learns_from_samples_that_have_its_modality(arrays, monkeypatc
     teachers, students = (samples.available for samples in fitted)
     assert students[:, 0].all() and len(students) == sets["train"].available[:, 0].sum() < len(sets["train"])
     assert students.all(dim=1).sum() == len(teachers) > 0
+
+
+def test_what_lckd_elects_with_is_on_the_networks_device(arrays):
+    setup, sets = QUICK.setup(), digit_sets(arrays, 0.5, held_out_per_digit=2)
+    (election,) = between_steps(network_of("lckd", setup).to("meta"), sets, setup)
+    assert election.evaluator.state.device == torch.device("meta")
 
 
 def test_smil_may_lack_what_training_lacked(arrays):

@@ -62,6 +62,14 @@ def test_zero_where_the_student_is_the_teacher_and_for_a_batch_of_one(batch, var
     assert RelationLoss(*variant)(teacher[:0], student[:0], uncertainty[:0]).item() == 0
 
 
+def test_weighting_takes_three_samples(batch):
+    """Two have the same gap in the default, whatever the teacher's uncertainty of them."""
+    weighted, alike = RelationLoss(), RelationLoss(weighting="none")
+    assert weighted(*batch).item() != pytest.approx(alike(*batch).item(), rel=0.01)
+    two = [rows[:2] for rows in batch]
+    assert weighted(*two).item() == pytest.approx(alike(*two).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_order_of_the_batch_does_not_matter(batch, variant):
     order = torch.tensor([3, 0, 4, 1, 2])

@@ -215,6 +215,11 @@ def test_a_meta_step_that_is_not_finite_stops_the_run(mckd: Callable[..., MCKD],
     assert method.importance.tolist() == [1.0] * 4
 
 
+def test_there_must_be_a_held_out_case(mckd: Callable[..., MCKD]):
+    with pytest.raises(ValueError, match="no held-out case to learn the importance on"):
+        MetaStep(mckd(), []).step(running(1, 1))
+
+
 def test_two_processes_take_the_step_of_one_with_both_batches(
     mckd: Callable[..., MCKD], batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from medmiss.methods import KMeansPriors
 from medmiss.methods.smil_priors import cluster_centres
@@ -41,7 +42,7 @@ def test_priors_are_the_centres_of_the_complete_samples_features(blobs, availabl
     image[~available] = float("nan")
     method.train()
     state = torch.get_rng_state()
-    KMeansPriors(method, loaded(image, available)).fit()
+    KMeansPriors(method, DataLoader(loaded(image, available), batch_size=None)).fit()
     assert torch.equal(torch.get_rng_state(), state)
     assert method.training and method.network.training
     reconstruction = method.network.reconstructions[0]
