@@ -62,8 +62,8 @@ def phantom_recipes(
 ) -> list[Case]:
     """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
 
-    `healthy` is the share of them, spread evenly, that have no tumour, and `procedural` the share that have a
-    procedural brain whatever `tissues` says; `without` names what is left out of all of them, such as
+    `healthy` is the share of them, spread evenly, that have no tumour, and `procedural` the share, as large among
+    those without a tumour as among the others, that have a procedural brain whatever `tissues` says; `without` names what is left out of all of them, such as
     `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
 
     Raises:
@@ -74,6 +74,7 @@ def phantom_recipes(
         raise FileNotFoundError(f"there is no tissue map or atlas {tissues}; leave it out for the procedural brain")
     left_out = tuple(part.strip() for part in without.split(",") if part.strip())
     check_parts(left_out)
+    flags = [_chosen(index, healthy) for index in range(number)]
     return [
         PhantomRecipe(
             name=f"phantom_{seed}_{index:05d}",
@@ -81,12 +82,12 @@ def phantom_recipes(
             seed=seed,
             index=index,
             shape=(shape[0], shape[1], shape[2]),  # a configuration gives a list
-            tissues=None if tissues is None or _chosen(index, procedural) else Path(tissues),
+            tissues=None if tissues is None or _chosen(flags[:index].count(flag), procedural) else Path(tissues),
             kept=parse_subset(modalities),
-            healthy=_chosen(index, healthy),
+            healthy=flag,
             without=left_out,
         )
-        for index in range(number)
+        for index, flag in enumerate(flags)
     ]
 
 

@@ -101,7 +101,7 @@ def render(
 
 
 def mirrored(field: Tensor) -> Tensor:
-    """The same on both sides of the middle of X, variance kept."""
+    """The same on both sides of the middle of X. The variance is kept far from the middle and doubled in it."""
     return (field + field.flip(0)) / math.sqrt(2)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medmiss.cases import CaseError, Grid, ImageSource, read_volume
+from medmiss.cases.volumes import TOLERANCE_MM
 
 CSF, GREY, WHITE = 1, 2, 3
 FULL_SHAPE = (240, 240, 155)
@@ -38,15 +39,21 @@ def read_anatomy(source: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> tupl
     share of it: deep nuclei, tracts, the cerebellum.
 
     Raises:
-        CaseError: when a file is missing or is not one.
+        CaseError: when a file is missing or is not one, or an image does not lie on the tissue map's grid.
     """
-    files = anatomy_files(source)
-    tissues = read_tissues(files[0], shape)
-    return tissues, torch.stack([_texture(file, tissues) for file in files[1:]]) if files[1:] else None
+    first, *others = anatomy_files(source)
+    tissues = read_tissues(first, shape)
+    if not others:
+        return tissues, None
+    grid = read_volume(ImageSource(first), "tissue map").grid
+    return tissues, torch.stack([_texture(file, tissues, first, grid) for file in others])
 
 
-def _texture(file: Path, tissues: Tensor) -> Tensor:
+def _texture(file: Path, tissues: Tensor, first: Path, grid: Grid) -> Tensor:
     volume = read_volume(ImageSource(file), "atlas image")
+    if volume.grid.distance_mm(grid) > TOLERANCE_MM:
+        found, expected = f"another grid than that of {first.name}", "one grid for all images of the atlas"
+        raise CaseError("atlas image", found, expected, "use the atlas as it is distributed", file)
     values = torch.from_numpy(Grid(volume.array.shape, volume.affine).to_network(volume.array, "linear")).float()
     values = functional.interpolate(values[None, None], size=tissues.shape, mode="trilinear")[0, 0]
     texture = torch.zeros(tissues.shape)
@@ -66,7 +73,7 @@ def read_tissues(path: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> Tensor
     volume = read_volume(ImageSource(path), "tissue map")
     labels = Grid(volume.array.shape, volume.affine).to_network(volume.array, "nearest")
     found = np.unique(labels)
-    if not np.isin([CSF, GREY, WHITE], found).all() or len(found) > 4:
+    if found.tolist() not in ([CSF, GREY, WHITE], [0, CSF, GREY, WHITE]):
         raise CaseError(
             "tissue map",
             found=f"the values {found[:8].tolist()}",

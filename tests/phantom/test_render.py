@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from medmiss.phantom import PhantomRecipe, make_case, phantom_recipes
 from medmiss.phantom.anatomy import Structure
+from medmiss.phantom.case import _ANATOMIES
 from medmiss.phantom.fields import Fields
 from medmiss.phantom.render import LIKE, TEXTURED, atlas_texture, mirrored, moved, near_surface, soaked, thick_slices
 
@@ -61,10 +63,11 @@ def test_oedema_fades_into_white_matter_and_into_nothing_else():
     assert min(float(water[9].max()) for water in waters) == 0  # now and then the border is sharp
 
 
-def test_a_mirrored_field_is_the_same_on_both_sides_and_as_strong():
-    field = mirrored(Fields((1,), (40, 40, 40)).smooth(6))
-    assert torch.equal(field, field.flip(0))
-    assert 0.7 < float(field.std()) < 1.3
+def test_a_mirrored_field_is_the_same_on_both_sides_and_as_strong_but_stronger_in_the_middle():
+    field = torch.stack([mirrored(Fields((seed,), (40, 40, 40)).smooth(6)) for seed in range(8)])
+    assert torch.equal(field, field.flip(1))
+    assert float(field[:, :10].var()) == pytest.approx(1, abs=0.2)
+    assert float(field[:, 19:21].var()) == pytest.approx(2, abs=0.4)
 
 
 def test_the_core_of_a_tumour_has_no_texture_and_healthy_tissue_has():
@@ -91,10 +94,18 @@ def test_the_healthy_share_is_spread_evenly():
     assert not healthy(0.0).any()
 
 
-def test_a_share_of_the_phantoms_has_a_procedural_brain(tmp_path: Path):
-    recipes = phantom_recipes(40, tissues=tmp_path, procedural=0.25, healthy=0.2)
-    procedural = [isinstance(recipe, PhantomRecipe) and recipe.tissues is None for recipe in recipes]
-    assert np.flatnonzero(procedural).tolist() == list(range(3, 40, 4))
+@pytest.mark.parametrize(("procedural", "healthy"), [(0.25, 0.2), (0.2, 0.2), (0.5, 0.5), (0.1, 0.2)])
+def test_a_share_of_the_phantoms_with_and_without_tumours_has_a_procedural_brain(
+    tmp_path: Path, procedural: float, healthy: float
+):
+    recipes = phantom_recipes(200, tissues=tmp_path, procedural=procedural, healthy=healthy)
+    flags = np.array([(recipe.tissues is None, recipe.healthy) for recipe in recipes if isinstance(recipe, PhantomRecipe)])
+    assert flags.mean(axis=0).tolist() == pytest.approx([procedural, healthy])
+    for part in (flags[flags[:, 1], 0], flags[~flags[:, 1], 0]):
+        assert part.mean() == pytest.approx(procedural)
+        assert np.ptp(np.diff(np.flatnonzero(part))) <= 1  # spread evenly
+    brains = {index % _ANATOMIES for index in np.flatnonzero(flags[:, 0])}
+    assert len(brains) >= 0.8 * min(_ANATOMIES, flags[:, 0].sum())
 
 
 def healthy(share: float) -> np.ndarray:

@@ -3,7 +3,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from medmiss.cases import CaseError
 from medmiss.phantom import make_case, write_cases
@@ -47,10 +46,11 @@ def test_phantoms_are_made_of_the_map(tissue_map: Path, tmp_path: Path):
         write_cases(tmp_path / "set", 1, seed=1, shape=SHAPE)
 
 
-def test_another_label_map_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("values", [(0, 1, 2, 3, 4), (1, 2, 3, 255), (0, 1, 2), (0, 1, 3, 5)])
+def test_another_label_map_is_refused(tmp_path: Path, values: tuple[int, ...]):
     path = tmp_path / "labels.nii.gz"
-    labels = ndimage.label(np.random.default_rng(0).random((16, 16, 16)) > 0.9)[0]
-    nib.save(nib.Nifti1Image(labels.astype(np.int16), np.eye(4)), path)
+    labels = np.resize(np.array(values, dtype=np.int16), (16, 16, 16))
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), path)
     with pytest.raises(CaseError, match="tissue map"):
         read_tissues(path, SHAPE)
 
@@ -114,6 +114,15 @@ def test_an_incomplete_atlas_is_refused(atlas: Path, tmp_path: Path):
         make_case(1, 0, SHAPE, atlas)
     with pytest.raises(CaseError, match=TEXTURES["t2"]):
         write_cases(tmp_path / "set", 1, tissues=atlas, seed=1, shape=SHAPE)
+
+
+def test_an_atlas_whose_images_lie_elsewhere_is_refused(atlas: Path):
+    image = nib.load(atlas / f"{TEXTURES['t2']}.nii.gz")
+    affine = image.affine.copy()
+    affine[0, 3] += 5
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), atlas / f"{TEXTURES['t2']}.nii.gz")
+    with pytest.raises(CaseError, match=f"{TEXTURES['t2']}.*another grid than that of tissues"):
+        read_anatomy(atlas, SHAPE)
 
 
 @pytest.mark.skipif(not SRI24.is_dir(), reason="needs the SRI24 atlas in ../shared/data/sri24")
