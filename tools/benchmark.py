@@ -138,6 +138,10 @@ def main() -> int:
         results = context.Queue()
         process = context.Process(target=measure, args=(name, args.threads, args.repeats, results))
         process.start()
+        while process.is_alive() and results.empty():
+            process.join(0.1)
+        if results.empty():
+            parser.error(f"{name}: the measurement ended with exit status {process.exitcode}, see above")
         table[name] = results.get()
         process.join()
     base_seconds, base_memory = next(iter(table.values()))

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--what", required=True, help="what the means are of, in a few words")
     args = parser.parse_args()
-    scores = pd.read_csv(args.scores / "subsets.csv")
+    scores = pd.read_csv(args.scores / "subsets.csv", dtype={"case": str})
     card = args.bundle / "docs" / "README.md"
     before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)

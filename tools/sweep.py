@@ -46,6 +46,8 @@ from medmiss.modalities import SUBSETS, parse_subset, subset_name
 CONFIGS = ("train.json", "train_phantom.json")
 """Where a bundle's settings are: of every training, and of one on synthetic cases."""
 MEASURES = ["dice", "dice_postprocessed"]
+OWN = ("epochs", "seed", "phantoms", "phantom_shape", "dataset_dir", "teacher_bundle", "output_dir")
+"""Settings that are options of this tool, beside those of `running.entries_of_all`, so that they are no `--ids`."""
 MADE_WITH = ("bundle", "teacher", "data", "phantoms", "test", "test_data", "shape", "epochs", "set")
 """Arguments that all runs of a folder have in common; settings, values, seeds and subsets may be added later."""
 
@@ -119,12 +121,15 @@ def points_of(args: argparse.Namespace) -> list[Point]:
     """Every setting with every value, in the order asked for.
 
     Raises:
-        ValueError: when the bundle has no such setting.
+        ValueError: when the bundle has no such setting, or all networks have it alike.
         BundleError: when there is no such bundle.
     """
     chosen = {name: value_of(value) for name, _, value in (entry.partition("=") for entry in args.set)}
     points = []
+    own = {*OWN, *(entry.partition("=")[0] for entry in running.entries_of_all(args.out))}
     for setting, values in zip(args.ids, args.values, strict=True):
+        if setting in own:
+            raise ValueError(f"--ids: {setting} is the same for all networks here; use an option, or another --out")
         default = chosen[setting] if setting in chosen else default_of(args.bundle, setting)
         distinct = dict.fromkeys(value_of(text.strip()) for text in values.split(","))
         points += [Point(setting, value, value == default) for value in distinct]

@@ -2,8 +2,11 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 RECORDS = ".medmiss"
 """Folder beside results of medmiss, such as masks, that says how each was made."""
@@ -15,7 +18,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     A reader sees the old file or the whole new one; an interrupted write leaves the old one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the process's number, which two machines (or containers) that share the folder may both have.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -29,3 +33,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically."""
     write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())
+
+
+def lock_of(path: Path) -> FileLock:
+    """A lock for a file that several processes change, such as the jobs of an array; to be used with `with`."""
+    lock = path.parent / RECORDS / f"{path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)

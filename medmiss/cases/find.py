@@ -8,7 +8,7 @@ from pathlib import Path
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
 from medmiss.cases.files import RECORDS
-from medmiss.cases.layouts import LAYOUTS, Layout, is_label, modalities_in, stem_of
+from medmiss.cases.layouts import LAYOUTS, Layout, is_label, is_segmentation, modalities_in, stem_of
 from medmiss.modalities import ALIASES, DISPLAY_NAMES, MODALITIES
 
 _LOGGER = logging.getLogger(__name__)
@@ -19,6 +19,8 @@ _MAX_DEPTH = 3
 
 def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
     """Find the case or cases at a place.
+
+    A label is an image file named so; a segmentation of Slicer (`.seg.nrrd`) is none, since it may be made of a mask.
 
     Args:
         path: a case folder, a folder of cases (up to three levels deep), an MSD folder (with `imagesTr` or
@@ -86,15 +88,20 @@ def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -
     return Case(name, ordered, layout="files")
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file, or a link to one that is not there (yet): reading it says so."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 def _search(folder: Path, layout: Layout | None, depth: int) -> list[Case]:
     children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
     if layout is None or layout.stacked:
         if folder.name in _MSD_FOLDERS:
-            return [_stacked_case(child) for child in children if child.is_file() and stem_of(child) is not None]
+            return [_stacked_case(child) for child in children if is_file(child) and stem_of(child) is not None]
         stacked = [child for child in children if child.is_dir() and child.name in _MSD_FOLDERS]
         if stacked or layout is not None:
             return [case for place in stacked for case in _search(place, layout, depth)]
-    case = _folder_case(folder, [child for child in children if child.is_file()], layout)
+    case = _folder_case(folder, [child for child in children if is_file(child)], layout)
     found = [case] if case is not None else []
     if depth > 0 and (case is None or case.problem is not None):
         deeper = [case for child in children if child.is_dir() for case in _search(child, layout, depth - 1)]
@@ -139,7 +146,7 @@ def _folder_case(folder: Path, files: list[Path], layout: Layout | None) -> Case
 
 
 def _label(name: str, stems: Mapping[Path, str]) -> ImageSource | None:
-    files = [file for file, stem in stems.items() if is_label(stem)]
+    files = [file for file, stem in stems.items() if is_label(stem) and not is_segmentation(file)]
     if len(files) > 1:
         _LOGGER.warning("case %s: several label files (%s), none is used", name, ", ".join(f.name for f in files))
     return ImageSource(files[0]) if len(files) == 1 else None
@@ -171,8 +178,8 @@ def _name_of(path: Path) -> str:
     for separator in ("_", "-", "."):
         before, _, word = stem.rpartition(separator)
         if before and word.lower() in ALIASES:
-            prefix = before
-    return path.parent.name if prefix.lower() in ALIASES else prefix
+            prefix = min(prefix, before, key=len)  # of "a_T2-FLAIR" the whole word
+    return (path.parent.resolve().name or "case") if prefix.lower() in ALIASES else prefix
 
 
 def _first_file(case: Case) -> Path | None:

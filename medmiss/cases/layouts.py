@@ -12,6 +12,9 @@ from pathlib import Path
 from medmiss.cases.volumes import SUFFIXES
 from medmiss.modalities import ALIASES, MODALITIES
 
+SEGMENTATION = ".seg.nrrd"
+"""What the name of a segmentation of 3D Slicer ends in: one made of a mask, whose values Slicer may change."""
+
 _LABEL_WORDS = ("seg", "segm", "label", "labels")
 _NOT_AN_IMAGE = ("seg", "label", "mask", "pred", "prob")
 
@@ -125,6 +128,11 @@ def is_label(stem: str) -> bool:
     """Whether a file is the expert's label map: the last word says so (`seg`, `case_seg`, not `seg_model_a`)."""
     words = _words(stem)
     return bool(words) and words[-1] in _LABEL_WORDS
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, by its name."""
+    return path.name.lower().endswith(SEGMENTATION)
 
 
 def name_without_label(stem: str) -> str:

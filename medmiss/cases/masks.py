@@ -11,17 +11,14 @@ import numpy as np
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
 from medmiss.cases.files import RECORDS
-from medmiss.cases.find import find_cases
+from medmiss.cases.find import find_cases, is_file
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, LabelConvention
-from medmiss.cases.layouts import LAYOUTS, modalities_in, name_without_label, stem_of
+from medmiss.cases.layouts import LAYOUTS, is_segmentation, modalities_in, name_without_label, stem_of
 from medmiss.cases.volumes import TOLERANCE_MM, grid_mismatch, load_array
 
 PROBABILITIES = "_probabilities"
 """What the name of a file of probabilities ends in; it is no mask."""
-
-SEGMENTATION = ".seg.nrrd"
-"""What the name of a segmentation of 3D Slicer ends in: one made of a mask, whose values Slicer may change."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,8 @@ def find_masks(path: Path | str) -> dict[str, Path]:
     Args:
         path: one image file; a folder with one image file a case, named by the case, with or without `_seg` (what
             `medmiss predict` writes; probabilities, Slicer's segmentations and hidden files are not masks); or
-            labelled cases as `find_cases` reads them.
+            labelled cases as `find_cases` reads them, which a file named by a modality tells, unless
+            `medmiss predict` has recorded that it is a mask.
 
     Returns:
         Case name to file, sorted by name.
@@ -56,9 +54,10 @@ def find_masks(path: Path | str) -> dict[str, Path]:
         return {name_without_label(stem_of(place) or place.stem): place}
     if not place.exists():
         raise CaseError(place.name, "no file or folder of this name", "label maps", "check the path", file=place)
-    files = (file for file in sorted(place.iterdir()) if file.is_file() and not is_segmentation(file))
+    files = (file for file in sorted(place.iterdir()) if is_file(file) and not is_segmentation(file))
     stems = {file: stem for file in files if (stem := stem_of(file))}
-    if not stems or any(modalities_in(stem) for stem in stems.values()):
+    others = [stem for stem in stems.values() if not record_path(place, stem).is_file()]
+    if not stems or any(modalities_in(stem) for stem in others):
         named = [(case.name, case.label.path) for case in find_cases(place) if case.label is not None]
     else:
         named = [(name_without_label(stem), file) for file, stem in stems.items() if not stem.endswith(PROBABILITIES)]
@@ -115,11 +114,6 @@ def read_label(case: Case, grid: Grid | None = None) -> Mask:
     return mask
 
 
-def is_segmentation(path: Path) -> bool:
-    """Whether a file is a segmentation of 3D Slicer, by its name."""
-    return path.name.lower().endswith(SEGMENTATION)
-
-
 def record_path(folder: Path, case: str) -> Path:
     """Where it is written how the mask of a case in this folder was made."""
     return folder / RECORDS / f"{case}.json"
@@ -141,16 +135,18 @@ def recorded_labels(path: Path, case: str) -> str | None:
 def guessed_labels(path: Path, case: str) -> str:
     """The label convention that the name of a mask speaks for.
 
-    That of the first layout whose case names are like this one's (`BraTS-GLI-00000-000`, `BraTS2021_00000`), msd
-    for a file in a folder `labelsTr`, and brats2018 for any other, as for images of no known layout.
+    That of the first layout whose case names are like this one's or its file's (`BraTS-GLI-00000-000`,
+    `BraTS2021_00000`), msd for a file in a folder `labelsTr`, and brats2018 for any other, as for images of no
+    known layout.
 
     Args:
         path: the mask.
         case: its name.
     """
+    names = (case, stem_of(path) or "")
     for layout in LAYOUTS.values():
         if layout.stacked and path.parent.name == layout.label_path(Path(), case).parent.name:
             return layout.convention
-        if layout.case_pattern and re.match(layout.case_pattern, case, re.IGNORECASE):
+        if layout.case_pattern and any(re.match(layout.case_pattern, name, re.IGNORECASE) for name in names):
             return layout.convention
     return "brats2018"

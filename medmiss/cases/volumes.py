@@ -26,6 +26,8 @@ SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 _READ_ERRORS = (
     OSError,
     EOFError,
+    MemoryError,
+    OverflowError,
     ValueError,
     RuntimeError,
     zlib.error,
@@ -41,12 +43,12 @@ class Volume:
     Args:
         array: `(X, Y, Z)`, float32.
         affine: `(4, 4)`, voxel index to mm in RAS+ world coordinates.
-        oriented: False when the header says nothing about orientation.
+        doubt: why the affine may be wrong, in words that follow the file's name; empty where there is no doubt.
     """
 
     array: np.ndarray
     affine: np.ndarray
-    oriented: bool = True
+    doubt: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -83,10 +85,10 @@ def read_volume(source: ImageSource, case: str) -> Volume:
         CaseError: when the file is missing, truncated or no image, is 2-D, empty or constant, holds NaN or
             infinite values, or is 4-D where 3-D is expected and the other way round.
     """
-    array, affine, oriented = load_array(source, case)
+    array, affine, doubt = load_array(source, case)
     if array.min() == array.max():
         _fail(case, source.path, f"the value {array.flat[0]:g} in every voxel", "an image", "leave this modality out")
-    return Volume(array, affine, oriented)
+    return Volume(array, affine, doubt)
 
 
 def read_case(case: Case, resample: bool = False) -> CaseVolumes:
@@ -110,8 +112,8 @@ def read_case(case: Case, resample: bool = False) -> CaseVolumes:
     for modality in case.available:
         source = case.images[modality]
         volume = read_volume(source, case.name)
-        if not volume.oriented:
-            warnings.append(f"{source.path.name} does not say how it is oriented: taken as {_axes(volume.affine)}")
+        if volume.doubt:
+            warnings.append(f"{source.path.name} {volume.doubt}")
         grid = grid or volume.grid
         array = volume.array
         if volume.grid.distance_mm(grid) > TOLERANCE_MM:
@@ -152,19 +154,19 @@ def write_volume(path: Path, array: np.ndarray, grid: Grid) -> None:
     write_atomically(path, content)
 
 
-def load_array(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Array `(X, Y, Z)` (float32, finite), affine and whether the header gives an orientation.
+def load_array(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Array `(X, Y, Z)` (float32, finite), affine and why this may be wrong (see `Volume`).
 
     Raises:
         CaseError: as `read_volume`, but that a constant volume is fine.
     """
     path = source.path
+    if path.is_symlink() and not path.exists():
+        _fail(case, path, "a link to a file that is not there", "an image", "fetch the file, or remove the link")
     if not path.is_file():
         _fail(case, path, "no file of this name", "an image", "check the path")
     try:
-        array, affine, oriented = (_load_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else _load_itk)(
-            source, case
-        )
+        array, affine, doubt = (_load_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else _load_itk)(source, case)
     except _READ_ERRORS as error:
         text = " ".join(str(error).split()).rpartition("ERROR: ")[2]  # SimpleITK puts source lines before it
         _fail(case, path, f"an unreadable file ({text[:200]})", "a NIfTI, MetaImage or NRRD image", "replace it")
@@ -179,10 +181,10 @@ def load_array(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, 
     except ValueError:
         found, expected = f"the affine {affine.tolist()}", "finite numbers and a volume per voxel above 0"
         _fail(case, path, found, expected, "repair the header")
-    return array, affine, oriented
+    return array, affine, doubt
 
 
-def _load_nifti(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
+def _load_nifti(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, str]:
     image = nib.load(source.path, mmap=False)
     if not isinstance(image, nib.Nifti1Image):  # NIfTI-2 is a subclass
         _fail(case, source.path, f"a {type(image).__name__}", "a NIfTI image", "convert it")
@@ -190,11 +192,29 @@ def _load_nifti(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray,
         _fail(case, source.path, f"voxels of type {image.get_data_dtype()}", "numbers", "give a grey-value image")
     index = _channel_index(source, case, image.shape[3:])
     array = np.asarray(image.dataobj if index is None else image.dataobj[..., index], dtype=np.float32)
-    oriented = bool(image.header["sform_code"] > 0 or image.header["qform_code"] > 0)
-    return array.reshape(array.shape[:3]), image.affine, oriented
+    return array.reshape(array.shape[:3]), image.affine, _doubt(image)
 
 
-def _load_itk(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, bool]:
+def _doubt(image: nib.Nifti1Image) -> str:
+    """Why a NIfTI's affine may be wrong: its header gives none, or two."""
+    forms = [form for form, code in (image.get_sform(coded=True), image.get_qform(coded=True)) if code > 0]
+    if not forms:
+        return f"does not say how it is oriented: taken as {_axes(image.affine)}"
+    try:
+        x, y, z = image.shape[:3]
+        sform, *others = (Grid((x, y, z), form) for form in forms)
+        gap = max((sform.distance_mm(other) for other in others), default=0.0)
+    except ValueError:  # one of them is no affine: that of the image is checked in any case
+        return ""
+    if gap <= TOLERANCE_MM:
+        return ""
+    return (
+        f"says in two ways where it lies, {gap:.1f} mm apart: its sform ({_axes(forms[0])}) is taken, the mask follows "
+        f"it, and a viewer that takes the qform ({_axes(forms[1])}) shows the mask elsewhere; repair the header"
+    )
+
+
+def _load_itk(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, str]:
     import SimpleITK as sitk
 
     image = sitk.ReadImage(str(source.path))
@@ -212,7 +232,7 @@ def _load_itk(source: ImageSource, case: str) -> tuple[np.ndarray, np.ndarray, b
     affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     affine[:2] *= -1  # ITK's world is LPS+, nibabel's RAS+
-    return array.reshape(array.shape[:3]).astype(np.float32), affine, True
+    return array.reshape(array.shape[:3]).astype(np.float32), affine, ""
 
 
 def _channel_index(source: ImageSource, case: str, channels: tuple[int, ...]) -> int | None:

@@ -38,7 +38,8 @@ OUT gets metrics.csv (a line a case and region), summary.csv (mean, median, sd b
 the protocol looks at lesions, lesions.csv (a line a lesion). An empty cell is an undefined score, left out of
 the summary and counted there; inf is an infinite one (brats2025, one mask empty), for which the summary takes
 373, as the challenge's own table does. A reference without a prediction is scored 0 and 373 by brats2025; the
-other protocols have no rule for it, so it is not scored. Tables of an earlier run in OUT are replaced.
+other protocols have no rule for it, so it is not scored. Tables of an earlier run in OUT are replaced, once a
+case is scored.
 
 examples:
   medmiss evaluate MASKS CASES --protocol brats2018 --out SCORES
@@ -92,4 +93,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{protocol.name}, {cases}, means:\n{means_text(summary)}")
     if scores.unscored:
         logger.error("not scored: %s", ", ".join(sorted(scores.unscored)))
+    if not scores.cases:
+        logger.error("nothing was scored: no table is written, and those of an earlier run in %s stay", args.out)
     return 1 if scores.unscored else 0

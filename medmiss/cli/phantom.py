@@ -54,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", type=shape, default=FULL_SHAPE, metavar="X,Y,Z", help="voxels (default: BraTS's 240,240,155)"
     )
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the set (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="S",
+        help="of the set; 'medmiss train' makes the set 1000 (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

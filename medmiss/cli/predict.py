@@ -27,8 +27,8 @@ They expect skull-stripped, co-registered images; a warning says where a case lo
 
 A second run skips the cases that are finished: those whose mask is there and was made with the same
 weights, modalities, labels, post-processing and window, as OUTPUT/.medmiss/<case>.json records. The
-images themselves are not compared. A mask made with other settings, or by something else, is never
-replaced: the case fails, unless --overwrite is given.
+images themselves are not compared. A mask made with other settings, changed since, or made by something
+else, is never replaced: the case fails, unless --overwrite is given.
 
 Many cases: 'torchrun --nproc_per_node=4 -m medmiss.cli.main predict ...' parts the cases over processes (and
 GPUs), --part over the jobs of an array. Each case is written once; what was stopped goes on when started again.
@@ -115,12 +115,12 @@ def run(args: argparse.Namespace) -> int:
         CaseError: when there is no case.
     """
     overrides = overrides_of(args)
-    from medmiss.inference.bundle import BundleError, load_bundle, resolve_bundle, together
+    from medmiss.inference.bundle import load_bundle, resolve_bundle, together
 
     # This and finding the cases: before the imports that take seconds.
     bundles = [resolve_bundle(bundle) for bundle in args.bundle or [DEFAULT_BUNDLE]]
-    from medmiss.cases.errors import CaseError, cause_of
     from medmiss.cases.find import find_cases
+    from medmiss.cli.failures import explained
 
     overrides = {**together(bundles), **overrides}
     if "dataset_dir" in overrides:
@@ -133,15 +133,14 @@ def run(args: argparse.Namespace) -> int:
         except SlicerioMissing as error:
             logger.error("%s", error)
             return 1
-    from medmiss.inference.evaluator import CasesFailed
-
     try:
         load_bundle(bundles[0], overrides).get_parsed_content("evaluator").run()
     except Exception as error:
-        cause = cause_of(error, (BundleError, CaseError, CasesFailed))
+        cause = explained(error)
         if cause is None:
             raise
         logger.error("%s", cause)
+        logger.debug("where it happened:", exc_info=error)
         return 1
     return 0
 

@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(exporter, case: str, paths: list[Path], labels: str | None, out: Path) -> None:
     from medmiss.cases import CONVENTIONS, CaseError, read_mask, recorded_labels
-    from medmiss.cases.masks import guessed_labels, is_segmentation
+    from medmiss.cases.layouts import is_segmentation
+    from medmiss.cases.masks import guessed_labels
 
     path = paths[0]
     if len(paths) > 1:

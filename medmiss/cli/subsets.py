@@ -191,9 +191,8 @@ def begin(
     from medmiss.inference.report import network_settings
 
     settings = {**network_settings(predictor, facts["weights"]["sha256"]), "protocol": PROTOCOL}
-    if overwrite:
+    if overwrite and any(case.images and case.label is not None for case in cases):
         run.clear()
-    known: dict[str, Any] = {}
     if len(run):
         changed = "no settings.json" if run.record is None else changes(run.record["settings"], settings)
         if changed:
@@ -202,9 +201,8 @@ def begin(
                 f"--out: {run.folder} holds scores made with other settings ({changed}); give another folder, or "
                 "--overwrite to measure everything again",
             )
-        known = run.record["cases"] if run.record else {}
     new = {case.name: {"layout": case.layout, "modalities": list(case.available)} for case in cases if case.images}
-    run.begin({**facts, "settings": settings, "cases": {**known, **new}})
+    run.begin({**facts, "settings": settings, "cases": new})
 
 
 def sentences(failures: "Iterable[Failure]", cases: "Iterable[Case]", out: Path) -> list[str]:

@@ -15,6 +15,11 @@ from medmiss.modalities import parse_subset
 logger = logging.getLogger(__name__)
 
 PROFILES = ("light", "published")
+FIXED = (
+    *("splits", "val_fraction", "held_out_fraction", "phantoms"),
+    *("learning_rate", "train::optimizer", "train::scheduler"),
+)
+"""Entries, with all below them, that a checkpoint or the split of the run in a folder has fixed."""
 SUMMARY = "train a bundle on a folder of cases"
 
 EXAMPLES = """\
@@ -26,7 +31,7 @@ OUT becomes a bundle: OUT/models/model.pt has the weights that were best on the 
 ones where nothing is validated), so 'medmiss predict --bundle OUT' uses them. OUT/tensorboard has the
 curves, OUT/checkpoints/last.pt the state of the run, OUT/cache the prepared cases (it may be deleted). A
 run that was stopped, however hard, goes on with --resume as if it had not been; its settings are those in
-OUT/configs/train.json.
+OUT/configs/train.json. What a checkpoint fixes (the split, the optimiser, its schedule) cannot change then.
 
 --profile published is the paper's network and recipe (some 40 to 190 million parameters, made for a GPU),
 where the bundle has it.
@@ -38,6 +43,7 @@ where the bundle has it.
 
 --phantoms N trains on N synthetic cases instead, made in the first epoch and kept in OUT/cache; --tissues
 bases their anatomy on a tissue map (1 CSF, 2 GM, 3 WM), or on an atlas's folder (medmiss phantom --help).
+They are the set 1000 whatever --seed says, unless --set phantom_seed=S names another.
 
 Every entry of the bundle's configs/train.json can be set with --set, as MONAI names it: ID::ID=VALUE; with
 --phantoms those of train_phantom.json too (phantom_seed, phantom_healthy, phantom_shape, phantom_procedural,
@@ -83,9 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="samples a step (default: the bundle's, 2)")
     parser.add_argument(
-        "--seed", type=int, metavar="S", help="of the weights, the split and every random draw (default: 0)"
+        "--seed", type=int, metavar="S", help="of the weights, the split and what a training draws (default: 0)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of the forward pass")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare samples")
     parser.add_argument(
@@ -145,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     if goes_on and args.bundle is not None:
         _check_same_method(parser, source, out)
     inputs = read_inputs(out) if goes_on else {}
+    if (out / "checkpoints" / "last.pt").is_file():
+        _check_fixed(parser, inputs, overrides, out)
     parser.update({**inputs, **overrides, "bundle_root": str(base), "output_dir": str(out)})
     if parser.get("teacher_bundle", "none needed") is None:
         raise argparse.ArgumentError(None, f"bundle {base.name} learns from a teacher: name its bundle with --teacher")
@@ -184,7 +192,9 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
         "workers": args.workers,
     }
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    overrides |= {"device::name": args.device, "resume": args.resume, "quiet": args.quiet}
+    overrides |= {"resume": args.resume, "quiet": args.quiet}
+    if args.device is not None:
+        overrides["device::name"] = args.device
     if args.subset is not None:
         try:
             subset = ",".join(parse_subset(args.subset))
@@ -233,6 +243,22 @@ def entry_problem(parser: Any, name: str) -> str | None:
     if argument in parameters or argument.startswith("_") or "kwargs" in parameters:
         return None
     return f"has no entry {name}: {made} takes {', '.join(parameters)}"
+
+
+def _check_fixed(parser: Any, inputs: dict[str, Any], overrides: dict[str, Any], out: Path) -> None:
+    """A run that goes on from a checkpoint keeps what is restored from it.
+
+    Raises:
+        argparse.ArgumentError: when `overrides` change an entry of `FIXED`.
+    """
+    for name, value in overrides.items():
+        began = inputs.get(name, parser.get(name, None))
+        if name.startswith(FIXED) and value != began:
+            raise argparse.ArgumentError(
+                None,
+                f"--resume: {name} is {began!r} in the run in {out} and cannot become {value!r}, since its checkpoint "
+                "fixes it; leave it out, or begin another run with --start-from",
+            )
 
 
 def _check_same_method(parser: Any, source: Path, out: Path) -> None:
@@ -303,11 +329,7 @@ def _plan(parser: Any, out: Path) -> str:
     if epochs is not None:
         words.append(f"{epochs} epochs")
     if epochs is not None and interval is not None:
-        words.append(
-            f"validation after every {interval} epochs"
-            if interval <= epochs
-            else f"no validation, which comes after every {interval} epochs (--set val_interval=1: after each)"
-        )
+        words.append(f"validation after every {interval} epochs and the last")
     if "phantoms" in parser:
         words.append("the synthetic cases are made in the first epoch, which takes longer for it")
     return "; ".join(words)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from medmiss.cases import CONVENTIONS, Case, CaseError, Grid, LabelConvention, read_label, write_atomically
-from medmiss.cases.files import RECORDS, write_json
+from medmiss.cases.files import RECORDS, lock_of, write_json
 from medmiss.cases.volumes import TOLERANCE_MM
 from medmiss.evaluation.metrics import evaluate_regions, region_dice
 from medmiss.evaluation.montage import Montage
@@ -92,8 +92,7 @@ class SubsetRun:
         self._record = folder / "settings.json"
         self.record: dict[str, Any] | None = self._read_record()
         self._rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for line in self._read_scores().to_dict("records"):
-            self._rows.setdefault((line["case"], line["subset"]), []).append({str(k): v for k, v in line.items()})
+        self._take_in()
         self.montage = Montage(folder / RECORDS / "montage.npz")
 
     def has(self, case: str, subset: Subset) -> bool:
@@ -119,16 +118,33 @@ class SubsetRun:
             path.unlink(missing_ok=True)
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Write what makes the masks, before the first of them is scored."""
-        self.record = record
-        write_json(self._record, record)
+        """Write what makes the masks, before the first of them is scored; cases that others have begun stay."""
+        with lock_of(self._record):
+            others = (self._read_record() or {}).get("cases", {})
+            self.record = {**record, "cases": {**others, **record.get("cases", {})}}
+            write_json(self._record, self.record)
 
     def add(self, case: str, subset: Subset, rows: list[dict[str, Any]]) -> None:
-        """Keep the lines of one subset of a case, as `score` gives them, and write the table again."""
-        self._rows[case, subset_name(subset)] = rows
-        text = io.StringIO()
-        self.scores().to_csv(text, index=False)
-        write_atomically(self._scores, text.getvalue().encode())
+        """Keep the lines of one subset of a case, as `score` gives them, and write the table again.
+
+        Safe where several processes measure into one folder: what the others have added since stays.
+
+        Raises:
+            CaseError: when another's table cannot be read.
+        """
+        with lock_of(self._scores):
+            self._take_in()
+            self._rows[case, subset_name(subset)] = rows
+            text = io.StringIO()
+            self.scores().to_csv(text, index=False)
+            write_atomically(self._scores, text.getvalue().encode())
+
+    def _take_in(self) -> None:
+        """Know what the table on disk has."""
+        there: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for line in self._read_scores().to_dict("records"):
+            there.setdefault((line["case"], line["subset"]), []).append({str(k): v for k, v in line.items()})
+        self._rows.update(there)
 
     def _read_record(self) -> dict[str, Any] | None:
         if not self._record.is_file():

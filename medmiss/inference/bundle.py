@@ -67,14 +67,17 @@ def load_bundle(bundle: str | Path, overrides: Mapping[str, Any] | None = None) 
         overrides: configuration id, such as `"inferer::overlap"`, to its new value.
 
     Raises:
-        BundleError: when there is no such bundle.
+        BundleError: when there is no such bundle, or its configuration cannot be read.
     """
     from monai.bundle import ConfigParser
 
     root = resolve_bundle(bundle)
     parser = ConfigParser()
-    parser.read_config(str(root / INFERENCE_CONFIG))
-    parser.read_meta(str(root / METADATA))
+    for file, read in ((INFERENCE_CONFIG, parser.read_config), (METADATA, parser.read_meta)):
+        try:
+            read(str(root / file))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"bundle {root.name}: {root / file} cannot be read ({error}); replace it") from error
     parser.update({"bundle_root": str(root), **(overrides or {})})
     return parser
 

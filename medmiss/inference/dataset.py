@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from medmiss.cases import Case, case_from_files, find_cases
-from medmiss.inference.parts import parse_part, part_of_process
+from medmiss.inference.parts import parse_part, part_of_process, within
 
 
 class CaseDataset(Dataset[Case]):
@@ -16,7 +16,7 @@ class CaseDataset(Dataset[Case]):
         path: a case folder, a folder of cases, an MSD folder or a 4-D file.
         images: instead of `path`, the files of one case by modality.
         part: `"2/8"` for the second of eight parts, such as one job of an array: every eighth case, so that the
-            parts together are all cases, each once. Under `torchrun` each process takes its own part.
+            parts together are all cases, each once. Under `torchrun` each process takes its own part of it.
 
     Raises:
         CaseError: when there is no case.
@@ -29,7 +29,7 @@ class CaseDataset(Dataset[Case]):
         images: Mapping[str, str | Path] | None = None,
         part: str | None = None,
     ) -> None:
-        self.part = parse_part(part) if part is not None else part_of_process()
+        self.part = within(parse_part(part) if part is not None else (1, 1), part_of_process())
         if images is not None and path is None:
             self.cases = [case_from_files({modality: Path(file) for modality, file in images.items()})]
         elif path is not None and images is None:

@@ -44,7 +44,7 @@ class PredictionEvaluator(Evaluator):
 
     A case that fails is logged in one sentence and the rest go on. A case that is finished is skipped: its
     mask is there and was made with the same settings (weights, modalities used, labels, post-processing,
-    window), as its record in `OUTPUT/.medmiss` says. A mask made with other settings, or of unknown
+    window), as its record in `OUTPUT/.medmiss` says. A mask made with other settings, changed since, or of unknown
     origin, is never replaced unless `overwrite` is given: that case fails.
 
     Args:
@@ -109,12 +109,14 @@ class PredictionEvaluator(Evaluator):
         """Predict all cases.
 
         Raises:
-            CasesFailed: at the end, when some case failed.
-            OSError: when the output folder cannot be made.
+            CasesFailed: at the end, when some case failed or the report could not be written.
+            OSError: when the output folder or the report cannot be made.
         """
         self.cases = []
         self.output.mkdir(parents=True, exist_ok=True)
         self._write_report()
+        if self._unwritten is not None:
+            raise self._unwritten
         if self.state.epoch_length == 0:
             logger.info("no case in this part")
             return
@@ -127,6 +129,8 @@ class PredictionEvaluator(Evaluator):
             status: sum(case["status"] == status for case in self.cases) for status in ("done", "skipped", "failed")
         }
         logger.info("cases done: %(done)d, finished before: %(skipped)d, failed: %(failed)d", count)
+        if self._unwritten is not None:
+            raise CasesFailed(f"the report {self.report} could not be written: {self._unwritten}")
         if count["failed"]:
             names = ", ".join(case["case"] for case in self.cases if case["status"] == "failed")
             raise CasesFailed(f"{count['failed']} of {len(self.cases)} cases failed: {names}")
@@ -205,7 +209,8 @@ class PredictionEvaluator(Evaluator):
             "volumes_ml": _volumes(convention.regions(labels), prediction),
             "seconds": round(time.perf_counter() - start, 2),
         }
-        self.records.finish(name, entry)
+        for file in self.records.finish(name, entry):
+            logger.warning("%s: %s is of an earlier mask; it was changed by hand, so it stays", name, file)
         for line in prediction.warnings:
             logger.warning("%s: %s", name, line)
         for line in prediction.events:
@@ -215,8 +220,13 @@ class PredictionEvaluator(Evaluator):
         return entry
 
     def _write_report(self) -> None:
+        """Write the report, or keep why it cannot be written: the cases go on, and the next time may do."""
+        self._unwritten: OSError | None = None
         if self.report is not None:
-            write_json(self.report, {**self.facts, "cases": self.cases})
+            try:
+                write_json(self.report, {**self.facts, "cases": self.cases})
+            except OSError as error:
+                self._unwritten = error
 
 
 def _as_it_is(batchdata: Case, *_: Any, **__: Any) -> Case:

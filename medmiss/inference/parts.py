@@ -20,3 +20,9 @@ def parse_part(text: str) -> tuple[int, int]:
 def part_of_process() -> tuple[int, int]:
     """The part of this process under `torchrun`; all where there is one process."""
     return int(os.environ.get("RANK", "0")) + 1, int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def within(job: tuple[int, int], process: tuple[int, int]) -> tuple[int, int]:
+    """The part of all that a process has, of the part that its job has."""
+    index, number = process
+    return (job[0] - 1) * number + index, job[1] * number

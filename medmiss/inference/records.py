@@ -3,7 +3,9 @@
 Each mask `OUTPUT/<case>.nii.gz` has its record `OUTPUT/.medmiss/<case>.json`. The record is written
 before the mask, with `"status": "started"`, and again after it, with `"done"`, or `"failed"` and the
 reason: whenever the run is killed, a mask without a finished record is known to be this program's own.
-Its `"outputs"` name the files that are this program's, in a record that is not done those that may be there.
+Its `"outputs"` name the files that are this program's, in a record that is not done those that may be there; in one
+that is done, `"sha256"` tells whether somebody has changed them since. Its `"settings"` are those of the mask that
+is there: an earlier one keeps its own until another takes its place.
 """
 
 import glob
@@ -13,6 +15,7 @@ from typing import Any
 
 from medmiss.cases.files import write_json
 from medmiss.cases.masks import PROBABILITIES, record_path
+from medmiss.inference.weights import sha256_of
 
 UNFINISHED = ("started", "failed")
 """Statuses of a case that is predicted again."""
@@ -56,14 +59,32 @@ class Records:
                 for leftover in self.output.glob(f".{glob.escape(Path(name).name)}.*.tmp"):
                     leftover.unlink(missing_ok=True)
         new = [file for file in record["outputs"] if not (self.output / file).exists()]
-        self.write(case, {**record, "outputs": sorted({*before.get("outputs", []), *new})})
+        there = mask_path(self.output, case).exists()
+        self.write(
+            case,
+            {
+                **record,
+                "settings": before.get("settings", {}) if there else record["settings"],
+                "outputs": sorted({*before.get("outputs", []), *new}),
+                "sha256": before.get("sha256", {}),
+            },
+        )
 
-    def finish(self, case: str, record: Record) -> None:
-        """Say that a case is done, and remove files of its earlier mask that were not written again."""
+    def finish(self, case: str, record: Record) -> list[str]:
+        """Say that a case is done, and remove files of its earlier mask that were not written again.
+
+        Returns:
+            Those that stay, since somebody has changed them.
+        """
         before = self.read(case) or {}
-        for stale in set(before.get("outputs", [])) - set(record["outputs"]):
-            (self.output / Path(stale).name).unlink(missing_ok=True)
-        self.write(case, record)
+        changed = []
+        for name in sorted({Path(file).name for file in before.get("outputs", [])} - set(record["outputs"])):
+            if self._changed(before, name):
+                changed.append(name)
+            else:
+                (self.output / name).unlink(missing_ok=True)
+        self.write(case, {**record, "sha256": {file: sha256_of(self.output / file) for file in record["outputs"]}})
+        return changed
 
     def fail(self, case: str, reason: str) -> None:
         """Say why a case that was started failed; a finished one keeps its record."""
@@ -86,7 +107,10 @@ class Records:
         if record["status"] in UNFINISHED:
             return None
         changed = changes(record["settings"], settings)
-        return f"a mask made with other settings ({changed})" if changed else None
+        if changed:
+            return f"a mask made with other settings ({changed})"
+        edited = self._changed(record, mask_path(self.output, case).name)
+        return "a mask that was changed after medmiss wrote it" if edited else None
 
     def finished(self, case: str, settings: Record, files: list[str]) -> Record | None:
         """The record of a case that is complete: same settings, and all `files` there."""
@@ -94,6 +118,11 @@ class Records:
         if record is None or record.get("status") != "done" or record.get("settings") != settings:
             return None
         return record if all((self.output / file).is_file() for file in files) else None
+
+    def _changed(self, record: Record, name: str) -> bool:
+        """Whether the file of this name is there and is not as it was written; of an older record nobody knows."""
+        wrote, file = record.get("sha256", {}).get(name), self.output / name
+        return wrote is not None and file.is_file() and sha256_of(file) != wrote
 
     def _path(self, case: str) -> Path:
         return record_path(self.output, case)

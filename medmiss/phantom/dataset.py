@@ -63,8 +63,8 @@ def phantom_recipes(
     """The phantoms 0 to `number - 1` of the set `seed`, with these modalities, for `MakePhantomd`.
 
     `healthy` is the share of them, spread evenly, that have no tumour, and `procedural` the share, as large among
-    those without a tumour as among the others, that have a procedural brain whatever `tissues` says; `without` names what is left out of all of them, such as
-    `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
+    those without a tumour as among the others, that have a procedural brain whatever `tissues` says; `without`
+    names what is left out of all of them, such as `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
 
     Raises:
         ValueError: when a modality is unknown, or a part to leave out.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medmiss.cases import CaseError, Grid, LabelConvention, write_atomically
-from medmiss.cases.masks import SEGMENTATION
+from medmiss.cases.layouts import SEGMENTATION
 from medmiss.slicer.segmentation import label_segmentation, region_segmentation
 from medmiss.slicer.tables import VOLUMES, add_volumes, colour_table, volumes_row
 

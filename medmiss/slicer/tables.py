@@ -5,10 +5,9 @@ import io
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from medmiss.cases import REGIONS, CaseError, Grid, LabelConvention, write_atomically
-from medmiss.cases.files import RECORDS
+from medmiss.cases.files import lock_of
 from medmiss.slicer.tissues import TISSUES, label_tissues
 
 VOLUMES = "volumes.csv"
@@ -50,9 +49,7 @@ def add_volumes(path: Path, row: Row) -> None:
     Raises:
         CaseError: when the file is there and is another table.
     """
-    lock = path.parent / RECORDS / f"{path.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with lock_of(path):
         rows = {**_read(path, row["case"]), row["case"]: row}
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")

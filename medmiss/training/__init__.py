@@ -5,7 +5,7 @@ from medmiss.training.cases import labelled_cases, partition
 from medmiss.training.checkpoint import RunCheckpoint
 from medmiss.training.datasets import CachedCases, SeededDataset, ValidationDataset
 from medmiss.training.distributed import join_process_group, leave_process_group
-from medmiss.training.evaluator import MethodEvaluator
+from medmiss.training.evaluator import MethodEvaluator, Validation
 from medmiss.training.loss_terms import LossTerms
 from medmiss.training.metrics import ClassAccuracy, ClassArea, RegionDice, SubsetMetric
 from medmiss.training.progress import EpochLog, TerminalProgress
@@ -29,6 +29,7 @@ __all__ = [
     "ShardSampler",
     "SubsetMetric",
     "TerminalProgress",
+    "Validation",
     "ValidationDataset",
     "WarmupDecay",
     "WeightAverage",

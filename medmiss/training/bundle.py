@@ -8,10 +8,14 @@ from typing import Any
 from medmiss.cases.files import write_json
 
 CONFIGS = Path("configs")
+EVALUATION = CONFIGS / "evaluate.json"
 INPUTS = Path("checkpoints") / "inputs.json"
 """Where a run keeps the user's own paths, which a bundle that is passed on must not tell."""
-PATHS = ("dataset_dir", "tissues", "teacher_bundle", "start_from", "splits")
-"""The entries of `train.json` that hold them."""
+PATHS = {
+    **dict.fromkeys(("dataset_dir", "tissues", "teacher_bundle", "start_from", "splits")),
+    "cache_dir": "$@output_dir + '/cache'",
+}
+"""The entries of `train.json` that hold them, and what stands there instead."""
 
 
 def write_run_bundle(source: Path, config: Any, out: Path) -> None:
@@ -25,7 +29,7 @@ def write_run_bundle(source: Path, config: Any, out: Path) -> None:
         out: output folder of the run.
     """
     (out / CONFIGS).mkdir(parents=True, exist_ok=True)
-    for name in ("LICENSE", CONFIGS / "logging.conf", CONFIGS / "evaluate.json", CONFIGS / "multi_gpu_train.json"):
+    for name in ("LICENSE", CONFIGS / "logging.conf", CONFIGS / "multi_gpu_train.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, out / name)
     metadata = json.loads((source / CONFIGS / "metadata.json").read_text())
@@ -45,12 +49,16 @@ def write_run_config(source: Path, config: Any, out: Path) -> None:
         config: with all changes of this run, a dictionary as in `train.json`.
         out: output folder of the run.
     """
-    write_json(out / CONFIGS / "inference.json", prediction_of(source, config))
+    inference = prediction_of(source, config)
+    write_json(out / CONFIGS / "inference.json", inference)
+    if (source / EVALUATION).is_file():
+        evaluation = json.loads((source / EVALUATION).read_text())
+        write_json(out / EVALUATION, {**evaluation, "validate::inferer::roi_size": inference["inferer"]["roi_size"]})
     inputs = {name: config[name] for name in PATHS if name in config}
     write_json(out / INPUTS, inputs)
     place = {"bundle_root": ".", "output_dir": "@bundle_root", "resume": False, "quiet": False}
     # Last: where it is, the folder is complete, and a run that is resumed reads it.
-    write_json(out / CONFIGS / "train.json", {**config, **place, **dict.fromkeys(inputs)})
+    write_json(out / CONFIGS / "train.json", {**config, **place, **{name: PATHS[name] for name in inputs}})
 
 
 def prediction_of(source: Path, config: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
+from monai.handlers import ValidationHandler
 from monai.inferers import Inferer
 from torch import Tensor
 
@@ -83,3 +85,17 @@ class MethodEvaluator(SupervisedEvaluator):
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
+
+
+class Validation(ValidationHandler):
+    """MONAI's handler, which validates after every `interval` epochs, and after the last one too.
+
+    Otherwise what is learned after the last interval could not be among the best weights.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=self._is_time), self)
+
+    def _is_time(self, engine: Engine, epoch: int) -> bool:
+        return epoch % self.interval == 0 or epoch == engine.state.max_epochs

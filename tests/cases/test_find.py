@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medmiss.cases import LAYOUTS, Case, CaseError, ImageSource, case_from_files, find_cases
+from medmiss.cases import LAYOUTS, Case, CaseError, ImageSource, case_from_files, find_cases, read_case
 
 ALL = ("flair", "t1", "t1c", "t2")
 UNDERSCORE = ("flair", "t1", "t1ce", "t2", "seg")
@@ -212,3 +212,37 @@ def test_masks_written_among_the_cases_are_no_case(tmp_path):
     assert [case.name for case in find_cases(tmp_path)] == ["A"]
     with pytest.raises(CaseError, match="no images"):
         find_cases(tmp_path / "masks")
+
+
+def test_a_segmentation_of_slicer_is_no_experts_label(tmp_path, touch):
+    touch(tmp_path / "P1", "flair.nii.gz", "P1.seg.nrrd")
+    (case,) = find_cases(tmp_path / "P1")
+    assert case.available == ("flair",) and case.label is None
+    touch(tmp_path / "P1", "P1_seg.nii.gz")
+    (case,) = find_cases(tmp_path / "P1")
+    assert case.label is not None and case.label.path.name == "P1_seg.nii.gz"
+
+
+def test_a_link_to_a_file_that_is_not_there_is_no_absent_modality(tmp_path, touch):
+    touch(tmp_path / "p1", "p1_t1.nii.gz")
+    (tmp_path / "p1" / "p1_flair.nii.gz").symlink_to(tmp_path / "annex" / "not-fetched")
+    (case,) = find_cases(tmp_path / "p1")
+    assert case.available == ("flair", "t1")
+    with pytest.raises(CaseError, match=r"p1_flair\.nii\.gz: found a link to a file that is not there"):
+        read_case(case)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("p1/flair.nii.gz", "p1"),
+        ("p1/deeper/../flair.nii.gz", "p1"),
+        ("p1/sub-01_T2-FLAIR.nii.gz", "sub-01"),
+        ("p1/sub-01-T1.nii.gz", "sub-01"),
+        ("p1/a_FLAIR_brain.nii.gz", "a_FLAIR_brain"),
+    ],
+)
+def test_the_name_of_a_case_of_single_files(tmp_path, touch, file, name):
+    (tmp_path / "p1" / "deeper").mkdir(parents=True)
+    touch(tmp_path, file)
+    assert case_from_files({"flair": tmp_path / file}).name == name

@@ -93,3 +93,18 @@ def test_the_convention_is_recorded_beside_a_predicted_mask(tmp_path: Path):
 )
 def test_a_name_speaks_for_a_convention(path: str, labels: str):
     assert guessed_labels(Path(path), Path(path).name.split(".")[0]) == labels
+
+
+def test_a_mask_that_is_named_by_a_modality_is_known_by_its_record(tmp_path: Path):
+    for name in ("P1", "sub01_FLAIR_brain", "T2_001"):
+        save(tmp_path / f"{name}.nii.gz", [1])
+    with pytest.raises(CaseError, match="no label map"):
+        find_masks(tmp_path)
+    (tmp_path / ".medmiss").mkdir()
+    for name in ("sub01_FLAIR_brain", "T2_001"):
+        (tmp_path / ".medmiss" / f"{name}.json").write_text("{}")
+    assert list(find_masks(tmp_path)) == ["P1", "T2_001", "sub01_FLAIR_brain"]
+
+
+def test_the_name_of_the_file_speaks_where_its_folder_is_renamed():
+    assert guessed_labels(Path("patient1/BraTS-GLI-00000-100-seg.nii.gz"), "patient1") == "brats2024"

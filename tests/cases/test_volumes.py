@@ -281,3 +281,29 @@ def test_a_wrong_shape_or_name_is_refused(tmp_path, brain):
         write_volume(tmp_path / "a.nii", brain[1:], Grid(brain.shape, BRATS))
     with pytest.raises(ValueError, match=r"\.nii\.gz"):
         write_volume(tmp_path / "a.mha", brain, Grid(brain.shape, BRATS))
+
+
+@pytest.mark.parametrize(
+    ("flipped", "codes", "doubt"), [(True, (2, 1), True), (False, (2, 1), False), (True, (2, 0), False)]
+)
+def test_two_orientations_in_one_header_are_a_warning(tmp_path, brain, flipped, codes, doubt):
+    image = nib.Nifti1Image(brain, BRATS)
+    other = BRATS @ np.diag([-1.0 if flipped else 1.0, 1, 1, 1])
+    other[0, 3] = 23.0 if flipped else BRATS[0, 3]
+    image.set_sform(other, code=codes[0])
+    image.set_qform(BRATS, code=codes[1])
+    nib.save(image, tmp_path / "a.nii")
+    volumes = read_case(case_of(t1=tmp_path / "a.nii"))
+    np.testing.assert_array_equal(volumes.grid.affine, other)
+    said = [warning for warning in volumes.warnings if warning.startswith("a.nii says in two ways where it lies")]
+    assert len(said) == doubt
+    assert all("its sform (RPS) is taken" in warning and "the qform (LPS)" in warning for warning in said)
+
+
+def test_a_header_that_claims_more_than_memory_holds_is_an_unreadable_file(tmp_path, save):
+    path = save(tmp_path / "a.nii.gz")
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[42:48] = np.array([32000] * 3, dtype="<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(header)))
+    with pytest.raises(CaseError, match="an unreadable file"):
+        read_volume(ImageSource(path), "p1")

@@ -107,3 +107,15 @@ def test_a_place_that_does_not_exist_is_wrong_usage(places, medmiss: Callable, t
 def test_the_options_name_every_protocol():
     assert set(evaluate.PROTOCOLS) == set(PROTOCOLS)
     assert all(f"\n  {name} " in evaluate.EXAMPLES for name in PROTOCOLS)
+
+
+def test_where_nothing_is_scored_earlier_tables_stay_and_it_says_so(
+    medmiss: Callable[..., int], places: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    assert medmiss("--protocol", "literature") == 0
+    before = (tmp_path / "out" / "metrics.csv").read_bytes()
+    for mask in places[0].iterdir():
+        mask.write_bytes(b"broken")
+    assert medmiss("--protocol", "brats2018") == 1
+    assert (tmp_path / "out" / "metrics.csv").read_bytes() == before
+    assert "nothing was scored: no table is written, and those of an earlier run in" in caplog.text

@@ -268,3 +268,13 @@ def test_a_killed_run_goes_on_where_it_was(
     whole = scores_of(tmp_path / "out")
     assert len(whole) == 99
     pd.testing.assert_frame_equal(whole.head(len(kept)), kept)
+
+
+def test_overwriting_with_nothing_to_measure_keeps_the_results(
+    tmp_path: Path, phantoms: Path, subsets: Callable, caplog: pytest.LogCaptureFixture
+):
+    assert subsets(phantoms, "--out", tmp_path / "out", "--subsets", "t1c") == 0
+    before = (tmp_path / "out" / "subsets.csv").read_bytes()
+    (tmp_path / "empty").mkdir()
+    subsets(tmp_path / "empty", "--out", tmp_path / "out", "--subsets", "t1c", "--overwrite")
+    assert (tmp_path / "out" / "subsets.csv").read_bytes() == before

@@ -21,6 +21,7 @@ def bundle(tmp_path: Path) -> Path:
     train |= {"preparation": {"transforms": ["load with labels", "normalise"]}, "start_from": None, "splits": None}
     train |= {"modalities": "all", "modality_drop": "uniform_size", "val_subsets": ["all"]}
     train |= {"resume": False, "quiet": False, "dataset_dir": None, "initialize": [], "run": [INTERRUPT]}
+    train |= {"learning_rate": 0.01, "cache_dir": "$@output_dir + '/cache'"}
     (configs / "train.json").write_text(json.dumps(train))
     (configs / "train_phantom.json").write_text('{"phantoms": 1}')
     return tmp_path / "idle"
@@ -39,8 +40,7 @@ def test_an_interrupt_names_the_way_on(tmp_path: Path, bundle: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("words", "expected", "absent"),
     [
-        (["--data", "."], "14 epochs; validation after every 5 epochs", "synthetic"),
-        (["--data", ".", "--epochs", "4"], "4 epochs; no validation", "synthetic"),
+        (["--data", "."], "14 epochs; validation after every 5 epochs and the last", "synthetic"),
         (["--phantoms", "3"], "made in the first epoch", "no validation"),
     ],
 )
@@ -122,6 +122,31 @@ def test_what_a_resumption_changes_holds_for_the_next(tmp_path: Path, bundle: Pa
     written = json.loads((out / "configs" / "train.json").read_text())
     assert (written["epochs"], written["resume"], written["dataset_dir"]) == (30, False, None)
     assert json.loads((out / "checkpoints" / "inputs.json").read_text())["dataset_dir"] == str(tmp_path)
+
+
+def test_a_run_goes_on_where_it_was_and_with_what_its_checkpoint_fixes(
+    tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "run"
+    words = ["--out", str(out), "--set", "learning_rate=0.5"]
+    begun = ["train", "--bundle", str(bundle), "--data", str(tmp_path), "--device", "cuda:1", *words]
+    assert main(begun) == 1
+    (out / "checkpoints" / "last.pt").touch()
+    assert main(["train", *words, "--resume"]) == 1  # the same value is none that changes
+    assert json.loads((out / "configs" / "train.json").read_text())["device"]["name"] == "cuda:1"
+    (tmp_path / "new.json").write_text("{}")
+    for change in (["--set", "learning_rate=0.1"], ["--splits", str(tmp_path / "new.json")]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "--out", str(out), "--resume", *change])
+        assert "since its checkpoint fixes it" in capsys.readouterr().err
+    assert json.loads((out / "configs" / "train.json").read_text())["learning_rate"] == 0.5
+
+
+def test_a_run_that_is_passed_on_tells_no_path(tmp_path: Path, bundle: Path):
+    written = run_of(bundle, tmp_path / "run", "--data", tmp_path, "--set", f"cache_dir={tmp_path / 'mine'}")["train"]
+    assert (written["cache_dir"], written["dataset_dir"]) == ("$@output_dir + '/cache'", None)
+    inputs = json.loads((tmp_path / "run" / "checkpoints" / "inputs.json").read_text())
+    assert (inputs["cache_dir"], inputs["dataset_dir"]) == (str(tmp_path / "mine"), str(tmp_path))
 
 
 def run_of(bundle: Path, out: Path, *words: object) -> dict[str, dict]:

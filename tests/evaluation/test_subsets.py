@@ -10,7 +10,7 @@ import pytest
 
 from medmiss.cases import CONVENTIONS, LAYOUTS, Case, CaseError, Grid, find_cases, write_case
 from medmiss.evaluation import evaluate_regions, region_dice
-from medmiss.evaluation.subsets import COLUMNS, SubsetRun, measure
+from medmiss.evaluation.subsets import COLUMNS, RECORDED, SubsetRun, measure
 from medmiss.modalities import MODALITIES, SUBSETS, Subset, subset_name
 
 SHAPE = (12, 10, 8)
@@ -198,3 +198,14 @@ def test_a_name_that_pandas_would_take_for_nothing_stays(tmp_path: Path, cases: 
         run.add(name, ("flair",), [dict.fromkeys(COLUMNS, 0.5) | {"case": name, "subset": "FLAIR", "region": "ET"}])
     assert SubsetRun(tmp_path).scores()["case"].tolist() == ["NA", "007"]
     assert json.dumps(SubsetRun(tmp_path).record) == "null"
+
+
+def test_two_processes_measure_into_one_folder(tmp_path: Path, cases: dict[str, Case]):
+    first, second = SubsetRun(tmp_path / "out"), SubsetRun(tmp_path / "out")
+    for run, name in ((first, "A"), (second, "B")):
+        run.begin({"cases": {name: {}}, **dict.fromkeys(RECORDED - {"cases"})})
+    measure(first, [(cases["A"], SUBSETS[-1:])], Network(), lambda case, error: str(error), progress=False)
+    measure(second, [(cases["B"], [("flair", "t2")])], Network(), lambda case, error: str(error), progress=False)
+    both = SubsetRun(tmp_path / "out")
+    assert (both.has("A", SUBSETS[-1]), both.has("B", ("flair", "t2")), len(both)) == (True, True, 2)
+    assert both.record is not None and list(both.record["cases"]) == ["A", "B"]

@@ -1,5 +1,6 @@
 """Finding bundles by name and folder, from any working directory."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,11 @@ def test_overrides_reach_the_parts(tiny_bundle: Path):
     assert (inferer.overlap, inferer.tta) == (0.1, True)
     assert parser["bundle_root"] == str(tiny_bundle)
     assert parser["_meta_::version"] == "0.1.0"
+
+
+@pytest.mark.parametrize("name", ["inference", "metadata"])
+def test_a_broken_configuration_is_named(tmp_path: Path, tiny_bundle: Path, name: str):
+    broken = shutil.copytree(tiny_bundle, tmp_path / "broken")
+    (broken / "configs" / f"{name}.json").write_text('{"a":')
+    with pytest.raises(BundleError, match=rf"bundle broken: .*{name}\.json cannot be read"):
+        load_bundle(broken)

@@ -28,7 +28,18 @@ def test_a_process_of_torchrun_takes_its_own_part(cases: Path, monkeypatch: pyte
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert [case.name for case in CaseDataset(cases)] == ["B", "D"]
-    assert [case.name for case in CaseDataset(cases, part="1/1")] == NAMES
+    assert [case.name for case in CaseDataset(cases, part="1/1")] == ["B", "D"]
+
+
+def test_the_processes_of_a_job_share_its_part(cases: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    seen = []
+    for part in ("1/2", "2/2"):
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            found = CaseDataset(cases, part=part)
+            seen.append((found.part, [case.name for case in found]))
+    assert seen == [((1, 4), ["A", "E"]), ((2, 4), ["B"]), ((3, 4), ["C"]), ((4, 4), ["D"])]
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medmiss.cases import recorded_labels
 from medmiss.inference import CasesFailed, load_bundle
 from medmiss.inference.records import Records
 
@@ -258,3 +259,53 @@ def test_what_was_measured_for_the_modalities_is_told_once_a_run(
     sentence = "from FLAIR+T2, expect ET 0.20 (a guess), WT 0.90 (mean Dice)"
     assert caplog.messages.count(sentence) == 1
     assert [case["trust"] for case in report["cases"]] == [None, sentence, sentence]
+
+
+def test_a_failed_repetition_leaves_what_the_mask_says(tmp_path: Path, predict: Callable, cases: Path):
+    predict(labels="brats2018")
+    (cases / "A" / "A_flair.nii.gz").write_bytes(b"not an image")
+    assert statuses(predict(labels="brats2024", overwrite=True))["A"] == "failed"
+    assert recorded_labels(tmp_path / "masks" / "A.nii.gz", "A") == "brats2018"
+    assert recorded_labels(tmp_path / "masks" / "B.nii.gz", "B") == "brats2024"
+    (tmp_path / "masks" / "C.nii.gz").write_bytes(b"an expert's work")
+    Records(tmp_path / "masks").start("C", {"outputs": ["C.nii.gz"], "settings": {"labels": "msd"}})
+    assert recorded_labels(tmp_path / "masks" / "C.nii.gz", "C") is None
+
+
+def test_a_mask_that_was_edited_is_not_replaced_without_being_asked(tmp_path: Path, predict: Callable):
+    predict()
+    mask = tmp_path / "masks" / "A.nii.gz"
+    mask.write_bytes(b"hours of work")
+    report = predict(probabilities=True)
+    assert statuses(report) == {"A": "failed", "B": "done"}
+    assert "changed after medmiss wrote it" in report["cases"][0]["error"]
+    assert mask.read_bytes() == b"hours of work"
+    assert statuses(predict(probabilities=True, overwrite=True))["A"] == "done"
+    assert mask.read_bytes() != b"hours of work"
+
+
+def test_an_edited_file_of_an_earlier_mask_stays(tmp_path: Path, predict: Callable, caplog: pytest.LogCaptureFixture):
+    predict(probabilities=True)
+    (tmp_path / "masks" / "A_probabilities.nii.gz").write_bytes(b"hours of work")
+    predict(overwrite=True)
+    assert (tmp_path / "masks" / "A_probabilities.nii.gz").read_bytes() == b"hours of work"
+    assert not (tmp_path / "masks" / "B_probabilities.nii.gz").exists()
+    assert "A: A_probabilities.nii.gz is of an earlier mask; it was changed by hand, so it stays" in caplog.messages
+
+
+def test_a_report_that_cannot_be_written_stops_no_case(
+    tmp_path: Path, predict: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    written: list[int] = []
+
+    def full(path: Path, content: dict[str, Any]) -> None:
+        written.append(len(content["cases"]))
+        if content["cases"]:
+            raise OSError(28, "No space left on device", str(path))
+        path.write_text("{}")
+
+    monkeypatch.setattr("medmiss.inference.evaluator.write_json", full)
+    report = predict()
+    assert written == [0, 1, 2]
+    assert "run.json could not be written: [Errno 28] No space left" in report["failure"]
+    assert (tmp_path / "masks" / "B.nii.gz").is_file()

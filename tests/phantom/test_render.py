@@ -99,7 +99,8 @@ def test_a_share_of_the_phantoms_with_and_without_tumours_has_a_procedural_brain
     tmp_path: Path, procedural: float, healthy: float
 ):
     recipes = phantom_recipes(200, tissues=tmp_path, procedural=procedural, healthy=healthy)
-    flags = np.array([(recipe.tissues is None, recipe.healthy) for recipe in recipes if isinstance(recipe, PhantomRecipe)])
+    assert all(isinstance(recipe, PhantomRecipe) for recipe in recipes)
+    flags = np.array([(recipe.tissues is None, recipe.healthy) for recipe in recipes])  # type: ignore[attr-defined]
     assert flags.mean(axis=0).tolist() == pytest.approx([procedural, healthy])
     for part in (flags[flags[:, 1], 0], flags[~flags[:, 1], 0]):
         assert part.mean() == pytest.approx(procedural)

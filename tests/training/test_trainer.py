@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader
-from monai.handlers import ValidationHandler
 from monai.inferers import Inferer
 from monai.transforms import RandScaleIntensityd
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from medmiss.training import (
     RegionDice,
     RunCheckpoint,
     SeededDataset,
+    Validation,
     WarmupDecay,
     WeightAverage,
 )
@@ -96,7 +96,7 @@ def build(
         )
         model = folder / "model.pt"
         checkpoint = RunCheckpoint(folder / "checkpoints", model, method, evaluator, average, resume=resume)
-        options["train_handlers"] = [ValidationHandler(options.pop("val_interval", 1), evaluator), checkpoint]
+        options["train_handlers"] = [Validation(options.pop("val_interval", 1), evaluator), checkpoint]
         options["average"] = average
         options["scheduler"] = WarmupDecay(optimizer, steps=3 * options["max_epochs"], warmup=0.1)
     trainer = MethodTrainer(train_data_loader=loader, network=LossTerms(method), optimizer=optimizer, **options)
@@ -255,9 +255,7 @@ def test_a_line_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture):
         RegionDice(["all"]),
         val_handlers=[EpochLog("validation")],
     )
-    _, trainer = build(
-        method=method, max_epochs=2, train_handlers=[EpochLog("training"), ValidationHandler(2, evaluator)]
-    )
+    _, trainer = build(method=method, max_epochs=2, train_handlers=[EpochLog("training"), Validation(2, evaluator)])
     trainer.run()
     lines = [record.message for record in caplog.records if record.name == "medmiss.training.progress"]
     assert [line.split(":")[0] for line in lines] == [
@@ -299,6 +297,22 @@ def test_a_changed_run_is_resumed_with_a_warning(tmp_path: Path, caplog: pytest.
 
 
 def test_there_are_weights_even_before_the_first_validation(tmp_path: Path):
-    build(tmp_path, max_epochs=2, val_interval=3)[1].run()
+    _, trainer = build(tmp_path, max_epochs=3, val_interval=3)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda engine: engine.terminate())
+    trainer.run()
     last = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert_same(torch.load(tmp_path / "model.pt", weights_only=True), last["average"]["weights"])
+
+
+@pytest.mark.parametrize(("epochs", "validated"), [(5, [2, 4, 5]), (4, [2, 4]), (1, [1])])
+def test_the_last_epoch_is_validated_too(tmp_path: Path, epochs: int, validated: list[int]):
+    seen: list[int] = []
+
+    class Noted(Validation):
+        def __call__(self, engine: Engine) -> None:
+            seen.append(engine.state.epoch)
+
+    evaluator = MethodEvaluator(CPU, [], TinyMethod(), WholeVolume(), RegionDice(["all"]))
+    _, trainer = build(max_epochs=epochs, train_handlers=[Noted(2, evaluator)])
+    trainer.run()
+    assert seen == validated

@@ -42,7 +42,8 @@ def test_priors_are_the_centres_of_the_complete_samples_features(blobs, availabl
     image[~available] = float("nan")
     method.train()
     state = torch.get_rng_state()
-    KMeansPriors(method, DataLoader(loaded(image, available), batch_size=None)).fit()
+    batches: Any = loaded(image, available)
+    KMeansPriors(method, DataLoader(batches, batch_size=None)).fit()
     assert torch.equal(torch.get_rng_state(), state)
     assert method.training and method.network.training
     reconstruction = method.network.reconstructions[0]
