@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
+import running
 from medmiss.training.files import save_tensors
 
 
 def main() -> int:
     """Convert and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="output folder of medmiss train")
+    parser.add_argument("run", type=running.existing, help="output folder of medmiss train")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     args = parser.parse_args()
     weights = torch.load(args.run / "models" / "model.pt", map_location="cpu", weights_only=True)

@@ -11,10 +11,10 @@ lines `<!-- scores -->` and `<!-- end of scores -->`, which must be there.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import pandas as pd
 
+import running
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.cases.files import write_json
 from medmiss.evaluation.statistics import by_subset
@@ -27,8 +27,8 @@ RAW, FINAL = "dice", "dice_postprocessed"
 def main() -> int:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", type=Path, help="output folder of medmiss subsets")
-    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("scores", type=running.existing, help="output folder of medmiss subsets")
+    parser.add_argument("bundle", type=running.existing, help="folder of the bundle")
     parser.add_argument("--what", required=True, help="what the means are of, in a few words")
     args = parser.parse_args()
     scores = pd.read_csv(args.scores / "subsets.csv", dtype={"case": str})

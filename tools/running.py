@@ -49,7 +49,7 @@ def entries_of_all(folder: Path) -> list[str]:
 
 
 def existing(text: str) -> Path:
-    """The argument of an option that names a folder of cases.
+    """The argument that names a folder which must be there.
 
     Raises:
         ArgumentTypeError: when there is no such folder.

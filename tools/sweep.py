@@ -126,7 +126,7 @@ def points_of(args: argparse.Namespace) -> list[Point]:
     """
     chosen = {name: value_of(value) for name, _, value in (entry.partition("=") for entry in args.set)}
     points = []
-    own = {*OWN, *(entry.partition("=")[0] for entry in running.entries_of_all(args.out))}
+    own = {*OWN, *(entry.partition("=")[0] for entry in running.entries_of_all(Path()))}
     for setting, values in zip(args.ids, args.values, strict=True):
         if setting in own:
             raise ValueError(f"--ids: {setting} is the same for all networks here; use an option, or another --out")

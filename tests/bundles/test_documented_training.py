@@ -12,9 +12,11 @@ import torch
 
 from medmiss.cases import REGIONS
 from medmiss.cli.main import main
+from medmiss.modalities import SUBSETS
 
 from .conftest import BUNDLES, ROOT
 
+SHIPPED = [name for name, folder in BUNDLES.items() if (folder / "models" / "model.pt").is_file()]
 ELSEWHERE = ("--tissues", "--start-from", "--teacher", "--out")
 """Options that name files which a test has not."""
 
@@ -49,14 +51,37 @@ def test_the_command_that_made_the_weights(bundle: Path, tiny: dict[str, Any], t
 
 
 def test_bundles_with_weights_say_how_they_were_made():
-    shipped = [name for name, folder in BUNDLES.items() if (folder / "models" / "model.pt").is_file()]
-    assert shipped
-    assert all(documented(BUNDLES[name]) for name in shipped)
+    assert SHIPPED
+    assert all(documented(BUNDLES[name]) for name in SHIPPED)
 
 
-@pytest.mark.parametrize("name", BUNDLES)
-def test_the_readme_says_what_was_measured(name: str):
+def measured(name: str) -> dict[str, dict[str, float]]:
+    """Subset to region to Dice, as the bundle's metadata have it."""
     (scores,) = json.loads((BUNDLES[name] / "configs" / "metadata.json").read_text())["eval_metrics"].values()
+    return scores
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_says_what_was_measured(name: str):
+    card = (BUNDLES[name] / "docs" / "README.md").read_text(encoding="utf-8")
+    tables = card.partition("<!-- scores -->")[2].partition("<!-- end of scores -->")[0]
+    (table,) = re.findall(
+        r"^\| modalities \| ET \| TC \| WT \| ET post .*\n\|---.*\n((?:\|.*\n)+)", tables, re.MULTILINE
+    )
+    rows = {cells[0]: cells[-3:] for cells in (row.strip("| \n").split(" | ") for row in table.splitlines())}
+    means = rows.pop("**mean**")
+    assert set(rows) == set(measured(name)) and len(rows) == len(SUBSETS)
+    for subset, scores in measured(name).items():
+        said = [float(cell) / 100 for cell in rows[subset]]
+        assert said == pytest.approx([scores[region] for region in REGIONS], abs=0.0011)  # both are rounded
+    for region, mean in zip(REGIONS, means, strict=True):
+        expected = sum(scores[region] for scores in measured(name).values()) / len(SUBSETS)
+        assert float(mean) / 100 == pytest.approx(expected, abs=0.0011)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_readme_says_what_was_measured(name: str):
+    scores = measured(name)
     means = [sum(row[region] for row in scores.values()) / len(scores) for region in REGIONS]
     (line,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     said = [float(value) / 100 for value in line.split("|")[-2].split("/")]

@@ -118,6 +118,8 @@ def test_only_the_default_shares_its_run_and_a_chosen_one_is_the_default():
     [
         (["--ids", "a", "b", "--values", "1", "--phantoms", "1"], "2 --ids and 1 --values"),
         (["--ids", "epochs", "--values", "1", "--data", "."], "with --test-data"),
+        (["--ids", "epochs", "--values", "1", "--phantoms", "1"], "epochs is the same for all networks"),
+        (["--ids", "val_fraction", "--values", "0.2", "--phantoms", "1"], "val_fraction is the same for all networks"),
         (["--ids", "epochs", "--values", "1", "--data", "nowhere", "--test-data", "."], "nowhere is no folder"),
         (["--ids", "epochs", "--values", "1", "--phantoms", "1", "--subsets", "pet"], "unknown modality 'pet'"),
         (["--ids", "nonsense", "--values", "1", "--phantoms", "1"], "have no setting nonsense"),
