@@ -200,6 +200,7 @@ class PredictionEvaluator(Evaluator):
         if prediction.probabilities is not None:
             write_volume(probabilities, np.moveaxis(prediction.probabilities, 0, -1), prediction.grid)
         write_volume(mask, labels, prediction.grid)
+        self.records.written(name, settings)
         for exporter in self.exporters:
             exporter(name, labels, convention, prediction.grid, self.output)
         entry |= {

@@ -70,6 +70,10 @@ class Records:
             },
         )
 
+    def written(self, case: str, settings: Record) -> None:
+        """Say that the mask of a case that was started is there, whatever becomes of the files beside it."""
+        self.write(case, {**(self.read(case) or {}), "settings": settings})
+
     def finish(self, case: str, record: Record) -> list[str]:
         """Say that a case is done, and remove files of its earlier mask that were not written again.
 

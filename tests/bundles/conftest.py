@@ -24,6 +24,7 @@ TINY = {
     "device::name": "cpu",
     "network_def::backbone::channels": [8, 16],
     "crop_size": [32, 32, 32],
+    "validate::inferer::roi_size": [32, 32, 32],
     "val_fraction": 0.25,
     "workers": 0,
     "val_interval": 1,

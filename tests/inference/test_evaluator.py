@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medmiss.cases import recorded_labels
+from medmiss.cases import CaseError, recorded_labels
 from medmiss.inference import CasesFailed, load_bundle
 from medmiss.inference.records import Records
 
@@ -309,3 +309,19 @@ def test_a_report_that_cannot_be_written_stops_no_case(
     assert written == [0, 1, 2]
     assert "run.json could not be written: [Errno 28] No space left" in report["failure"]
     assert (tmp_path / "masks" / "B.nii.gz").is_file()
+
+
+def test_where_only_a_file_beside_the_mask_fails_the_mask_says_what_it_is(tmp_path: Path, predict: Callable):
+    predict(labels="brats2018")
+
+    class Failing:
+        def files(self, case: str) -> list[str]:
+            return [f"{case}.txt"]
+
+        def __call__(self, case: str, *_: Any) -> None:
+            raise CaseError(case, "an edited file", "none", "use another output")
+
+    assert (
+        statuses(predict(labels="brats2023", overwrite=True, **{"evaluator::exporters": [Failing()]}))["A"] == "failed"
+    )
+    assert recorded_labels(tmp_path / "masks" / "A.nii.gz", "A") == "brats2023"
