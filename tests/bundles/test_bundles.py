@@ -1,5 +1,6 @@
 """What is true of every bundle: it trains, evaluates, predicts, resumes and passes MONAI's own checks."""
 
+import argparse
 import csv
 import json
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export
 
+from medmiss.cli import phantom
 from medmiss.cli.main import main
 
 from .conftest import BUNDLES
@@ -164,3 +166,10 @@ def _flat(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [leaf for item in value for leaf in _flat(item)]
     return [] if value is None or isinstance(value, str) else [value]
+
+
+def test_phantoms_to_try_things_on_are_not_those_of_a_training(bundle: Path):
+    parser = argparse.ArgumentParser()
+    phantom.add_arguments(parser)
+    trained_on = json.loads((bundle / "configs" / "train_phantom.json").read_text())["phantom_seed"]
+    assert parser.get_default("seed") != trained_on
