@@ -65,10 +65,17 @@ def build_avmnist(mnist: Path, fsdd: Path, variant: str = VARIANTS[0]) -> dict[s
     by name.
 
     Raises:
-        CaseError: when a file is not as distributed, or a digit has fewer images than sounds.
+        CaseError: when a file is not as distributed, recordings are missing, or a digit has fewer images than sounds.
     """
     recordings = read_recordings(fsdd)
     speakers = sorted({recording.speaker for recording in recordings})
+    numbers = {(each.digit, each.speaker): set[int]() for each in recordings}
+    for each in recordings:
+        numbers[each.digit, each.speaker].add(each.number)
+    complete = len(set().union(*numbers.values())) * DIGITS * len(speakers)
+    if len(recordings) != complete:
+        expected = f"{complete}, as many of each digit by each of {len(speakers)} speakers"
+        raise CaseError("FSDD", f"{len(recordings)} recordings", expected, "give the whole data set", fsdd)
     arrays: dict[str, np.ndarray] = {}
     for part, file in (("train", "train"), ("test", "t10k")):
         own = [each for each in recordings if (each.number >= FIRST_TRAINING) == (part == "train")]

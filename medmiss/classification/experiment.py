@@ -62,11 +62,19 @@ def train_system(
         seed: of everything that is drawn.
         how: the recipe; the frozen one when left out.
         held_out_per_digit: see `digit_sets`; `HELD_OUT` for the systems that consult samples, else none, when left out.
+
+    Raises:
+        ValueError: when the rates leave nothing of a modality to a system of both; see `digit_sets` too.
     """
     how = how or AvMnist()
     if held_out_per_digit is None:
         held_out_per_digit = HELD_OUT if system in CONSULTING else 0
     sets = digit_sets(arrays, audio_rate, image_rate, held_out_per_digit, how.drop, seed)
+    train = sets["train"]
+    absent = [name for name, some in zip(train.NAMES, train.available.any(dim=0), strict=True) if not some]
+    if absent and system != "lower":  # which has one modality alone
+        rates = f"{audio_rate} of the sounds and {image_rate} of the images"
+        raise ValueError(f"{rates} leave no {absent[0]} to train on: expected a rate that leaves one of each digit")
     return SYSTEMS[system](how.setup(seed), sets), sets
 
 

@@ -57,6 +57,19 @@ class Experiment:
         """What a method is tested with: the upper bound always has both."""
         return "both" if method == "upper" else self.test
 
+    def reads(self, method: str, rates: tuple[float, float]) -> bool:
+        """Whether a method that is trained at these rates can be tested as this experiment is.
+
+        The lower bound and Full2miss know the modality that is the commoner one alone; SMIL does without a modality
+        only where some training samples lacked it (`medmiss.classification.systems.readable`).
+        """
+        _, audio, image, _ = self.run(method, rates, 0)
+        if method in ("lower", "full2miss"):
+            return self.test == ("image" if image >= audio else "sound")
+        return not (method == "smil" and self.test == "sound" and image == 1) and not (
+            method == "smil" and self.test == "image" and audio == 1 and image < 1
+        )
+
     def runs(self, methods: Sequence[str], rates: Sequence[tuple[float, float]], seeds: int) -> list[Run]:
         """All trainings, seed by seed, so that what is there when one stops compares."""
         return [self.run(method, each, seed) for seed in range(seeds) for each in rates for method in methods]

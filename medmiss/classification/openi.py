@@ -1,6 +1,7 @@
 """The reports of OpenI, the Indiana University chest X-ray collection, as they are distributed.
 
-A report is one patient's: the table of DICOM headers has one patient a report, and no patient has two.
+A report is taken for one patient's: nothing in the collection says that a patient has two (the patient number in its
+DICOM headers is the report's own).
 
 What is a problem: the major MeSH tags of a report name its findings. A report has a problem when it has a major tag
 other than those of `NO_PROBLEM`. The published count of 3,851 pairs leaves out no report that has an image, so that

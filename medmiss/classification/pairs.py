@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from medmiss.training.datasets import derived_seed
 from medmiss.transforms import DropModalitiesd
 
 SIDE = 28
@@ -172,7 +173,8 @@ class ShuffledBatches(DistributedSampler):
     """
 
     def __init__(self, pairs: PairedSamples, batch_size: int, seed: int = 0) -> None:
-        super().__init__(pairs, num_replicas=1, rank=0, shuffle=True, seed=seed)
+        # The sampler draws from the sum of seed and epoch, which neighbouring seeds would share.
+        super().__init__(pairs, num_replicas=1, rank=0, shuffle=True, seed=derived_seed(seed))
         self.batch_size = batch_size
 
     def __len__(self) -> int:
@@ -225,7 +227,7 @@ def digit_sets(
         wanted = np.round(rate * np.bincount(label[rows])).astype(int)
         available[:, channel] = spread(label[rows], speaker[rows], wanted, generator)
     rows, available = rows[available.any(axis=1)], available[available.any(axis=1)]
-    sounds = arrays["train_sound"][rows[available[:, 1]]]
+    sounds = arrays["train_sound"][rows[available[:, 1]] if available[:, 1].any() else rows]  # none: unused anyway
     mean, sd = sounds.mean(axis=(0, 2)), sounds.std(axis=(0, 2)) + 1e-6
 
     def inputs(part: str, chosen: Any = slice(None)) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,10 @@ import io
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from medmiss.cases import CaseError, write_atomically
+from medmiss.cases.files import lock_of
 
 Train = Callable[[Any], dict[str, float]]
 """What a process does with a run: train, and measure."""
@@ -51,29 +55,33 @@ class Results:
         self.kind = kind
         self.columns = (*kind._fields, "test", value)
         self.found: dict[Any, dict[str, float]] = {}
-        if path.is_file():
-            self._read()
+        self._read()
 
     def _read(self) -> None:
-        with open(self.path, newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
-                try:
+        """Take in what the file has."""
+        if not self.path.is_file():
+            return
+        types = self.kind.__annotations__.values()
+        try:
+            with open(self.path, newline="", encoding="utf-8") as file:
+                for line in csv.DictReader(file):
                     *words, test, value = (line[column] for column in self.columns)
-                    types = self.kind.__annotations__.values()
                     run = self.kind(*(each(word) for each, word in zip(types, words, strict=True)))
                     self.found.setdefault(run, {})[test] = float(value)
-                except (KeyError, TypeError, ValueError) as error:
-                    expected = f"the columns {', '.join(self.columns)}"
-                    raise CaseError("results", "other lines", expected, "give another folder", self.path) from error
+        except (KeyError, TypeError, ValueError) as error:
+            expected = f"the columns {', '.join(self.columns)}"
+            raise CaseError("results", "other lines", expected, "give another folder", self.path) from error
 
     def add(self, run: Any, values: dict[str, float]) -> None:
-        """Keep the results of a run, and write the file anew."""
-        self.found[run] = values
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows((*line[:-1], f"{line[-1]:.6f}") for line in self.lines())
-        write_atomically(self.path, text.getvalue().encode())
+        """Keep the results of a run, and write the file anew, with what other processes have added since."""
+        with lock_of(self.path):
+            self._read()
+            self.found[run] = values
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows((*line[:-1], f"{line[-1]:.6f}") for line in self.lines())
+            write_atomically(self.path, text.getvalue().encode())
 
     def lines(self) -> list[tuple[Any, ...]]:
         """All lines, as `columns` says."""
@@ -100,15 +108,39 @@ def run_all(
     """
     left = [run for run in dict.fromkeys(runs) if run not in results.found]
     failures: list[str] = []
-    with _one_thread(), multiprocessing.get_context("spawn").Pool(jobs, _start, (make, arguments)) as pool:
-        outcomes = pool.imap_unordered(_do, left)
-        for run, outcome in tqdm(outcomes, total=len(left), unit="training", disable=None if progress else True):
-            if isinstance(outcome, str):
-                named = ", ".join(f"{name} {value}" for name, value in run._asdict().items())
-                failures.append(f"{named}: {outcome}")
-            else:
-                results.add(run, outcome)
+    if not left:
+        return failures
+    workers = min(jobs, len(left))
+    context = multiprocessing.get_context("spawn")
+    with _one_thread(), tqdm(total=len(left), unit="training", disable=None if progress else True) as bar:
+        pool = ProcessPoolExecutor(workers, context, _start, (make, arguments))
+        try:
+            for run, outcome in _outcomes(pool, left, workers):
+                if isinstance(outcome, str):
+                    named = ", ".join(f"{name} {value}" for name, value in run._asdict().items())
+                    failures.append(f"{named}: {outcome}")
+                else:
+                    results.add(run, outcome)
+                bar.update()
+        except BrokenProcessPool:
+            failures.append(
+                "a process that trains was ended from outside, often for want of memory; the command may be repeated, "
+                "with fewer --jobs"
+            )
+        finally:
+            pool.shutdown(cancel_futures=True)
     return failures
+
+
+def _outcomes(pool: ProcessPoolExecutor, runs: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
+    """Each run with what came of it, as they come; none waits in the pool, so that an interrupt ends at once."""
+    todo = iter(runs)
+    under_way: set[Future] = {pool.submit(_do, run) for run in islice(todo, workers)}
+    while under_way:
+        finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        under_way |= {pool.submit(_do, run) for run in islice(todo, len(finished))}
+        for future in finished:
+            yield future.result()
 
 
 _train: Train

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy.stats import ttest_rel
 
@@ -12,6 +13,9 @@ from medmiss.classification.runs import Results
 
 BASELINE = "lower"
 NONE = "-"
+ROUNDING = 1e-3
+"""Points: differences that are the same in all seeds differ by less (results are kept to six decimals), and no test is
+possible."""
 
 
 def table_of(
@@ -24,7 +28,8 @@ def table_of(
     """A line a method, rates and test, accuracies in %.
 
     `difference` is the mean over seeds of the accuracy less that of the lower bound of the same seed, with its sd and
-    the two-sided p of a paired t-test. `more` is the accuracy on the MNIST test images that are not in the test set.
+    the two-sided p of a paired t-test over the `pairs`, the seeds that both have. `more` is the accuracy on the MNIST
+    test images that are not in the test set.
 
     Args:
         results: of all trainings.
@@ -56,11 +61,12 @@ def table_of(
 def _difference(own: pd.Series, base: pd.Series, method: str) -> dict[str, float]:
     both = pd.concat([own, base], axis=1, join="inner").to_numpy(float)
     if method == BASELINE or len(both) == 0:
-        return {"difference": math.nan, "sd_difference": math.nan, "p": math.nan}
+        return {"pairs": 0, "difference": math.nan, "sd_difference": math.nan, "p": math.nan}
     less = both[:, 0] - both[:, 1]
-    differs = len(less) > 1 and less.std() > 0
+    differs = np.ptp(less) > ROUNDING
     p = float(ttest_rel(both[:, 0], both[:, 1]).pvalue) if differs else math.nan
-    return {"difference": less.mean(), "sd_difference": less.std(ddof=1) if len(less) > 1 else math.nan, "p": p}
+    sd = less.std(ddof=1) if len(less) > 1 else math.nan
+    return {"pairs": len(less), "difference": less.mean(), "sd_difference": sd, "p": p}
 
 
 def markdown(table: pd.DataFrame, experiment: Experiment) -> str:
@@ -102,4 +108,5 @@ def _mean(row: Any) -> str:
 def _less(row: Any) -> str:
     if math.isnan(row.difference):
         return NONE
-    return f"{row.difference:+.2f}" + ("" if math.isnan(row.p) else f" (p {row.p:.2g})")
+    seeds = "" if row.pairs == row.seeds else f", {row.pairs} seeds"
+    return f"{row.difference:+.2f}" + ("" if math.isnan(row.p) else f" (p {row.p:.2g}{seeds})")

@@ -23,7 +23,8 @@ avmnist: digits written and spoken (Audiovision-MNIST). Every method is trained 
 images, once a seed, and tested on 450 digits. DATA is a file of tools/prepare_avmnist.py, or a folder with the
 downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
   results.csv          a line a training and test: method, audio_rate, image_rate, seed, test, accuracy
-  table.csv, table.md  mean and sd over seeds, the published figure, the difference to the lower bound
+  table.csv, table.md  mean and sd over seeds, the published figure, the difference to the lower bound, of all
+                       methods that there are results of
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
 
 experiments of avmnist:
@@ -126,12 +127,20 @@ def classify_digits(args: argparse.Namespace) -> int:
     experiment = TABLES[name]
     rates = list(rates_of(args.audio_rate, args.image_rate, experiment.rates))
     methods = list(experiment.methods) if "all" in args.method else [m for m in METHODS if m in args.method]
+    for method in methods:
+        for audio, image in rates:
+            if not experiment.reads(method, (audio, image)):
+                words = f"{method} at {audio:.0%} of the sounds and {image:.0%} of the images cannot be tested on"
+                raise argparse.ArgumentError(None, f"--method: {words} {experiment.test} ({name}); leave it out")
     how = AvMnist()
     if args.epochs is not None:
         how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
     file = prepared(args.data, args.out, args.variant or VARIANTS[0])
-    read_avmnist(file)  # refused here if at all, before OUT remembers it
+    arrays = read_avmnist(file)  # refused here if at all, before OUT remembers it
+    logger.info("%d pairs to train on, %d to test", len(arrays["train_label"]), len(arrays["test_label"]))
     settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how), "methods": how.setup().options}
+    if args.data.is_dir():
+        settings["downloads"] = told(args.data)
     changed = remember(args.out, settings)
     if changed:
         raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
@@ -142,7 +151,8 @@ def classify_digits(args: argparse.Namespace) -> int:
         failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
     for failure in failures:
         logger.error("%s", failure)
-    table = table_of(results, experiment, methods, rates, args.seeds)
+    shown = [m for m in METHODS if m in methods or any(experiment.run(m, each, 0) in results.found for each in rates)]
+    table = table_of(results, experiment, shown, rates, args.seeds)
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
     write_atomically(args.out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
     text = markdown(table, experiment)
@@ -189,16 +199,24 @@ def prepared(data: Path, out: Path, variant: str) -> Path:
     from medmiss.classification import build_avmnist, write_avmnist
 
     file = out / f"avmnist-{variant}.npz"
+    images = sorted(data.rglob("train-images-idx3-ubyte*"))
+    sounds = sorted(data.rglob("*.tar*")) or ([data] if any(data.rglob("*.wav")) else [])
+    if not images or not sounds:
+        found = "no MNIST" if not images else "no recordings"
+        expected = "MNIST's idx files, and FSDD as an archive or wavs"
+        raise CaseError("avMNIST", found, expected, "give the folder of the downloads, or a prepared file", data)
     if not file.is_file():
-        images = sorted(data.rglob("train-images-idx3-ubyte*"))
-        sounds = sorted(data.rglob("*.tar*")) or ([data] if any(data.rglob("*.wav")) else [])
-        if not images or not sounds:
-            found = "no MNIST" if not images else "no recordings"
-            expected = "MNIST's idx files, and FSDD as an archive or wavs"
-            raise CaseError("avMNIST", found, expected, "give the folder of the downloads, or a prepared file", data)
         logger.info("preparing %s", file)
         write_avmnist(file, build_avmnist(images[0].parent, sounds[0], variant))
     return file
+
+
+def told(downloads: Path) -> str:
+    """Of the names and sizes of the files in a folder of downloads: others in their place are other data."""
+    from hashlib import sha256
+
+    files = sorted((str(file.relative_to(downloads)), file.stat().st_size) for file in downloads.rglob("*"))
+    return sha256(repr(files).encode()).hexdigest()[:16]
 
 
 def fingerprint(file: Path) -> str:

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from medmiss.cases.errors import CaseError
 from medmiss.cases.files import write_json
 from medmiss.cases.masks import PROBABILITIES, record_path
 from medmiss.inference.weights import sha256_of
@@ -146,10 +147,17 @@ def remember(folder: Path, settings: Record) -> str:
     """Keep in `settings.json` what all of a folder is made with; how that differs from what it says already, in words.
 
     Where it differs nothing is written.
+
+    Raises:
+        CaseError: when the file there cannot be read.
     """
     file = folder / "settings.json"
     if file.is_file():
-        return changes(json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(settings)))
+        try:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise CaseError(folder.name, "a broken file", "settings in JSON", "give another folder", file) from error
+        return changes(before, json.loads(json.dumps(settings)))
     write_json(file, settings)
     return ""
 

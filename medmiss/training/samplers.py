@@ -6,6 +6,8 @@ from typing import Any
 import torch.distributed
 from torch.utils.data import Dataset, DistributedSampler
 
+from medmiss.training.datasets import derived_seed
+
 
 class ShardSampler(DistributedSampler):
     """Every item once, in order, shared out over the processes (one process when not distributed).
@@ -25,7 +27,7 @@ class ShardSampler(DistributedSampler):
             num_replicas=torch.distributed.get_world_size() if distributed else 1,
             rank=torch.distributed.get_rank() if distributed else 0,
             shuffle=shuffle,
-            seed=seed,
+            seed=derived_seed(seed),  # of the sum of it and the epoch the order is drawn, which neighbours would share
         )
 
 

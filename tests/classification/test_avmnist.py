@@ -118,3 +118,12 @@ def test_the_real_set_has_the_published_size(tmp_path):
     assert 0.8 < np.isin(filled, (2, 3)).mean() < 0.95
     write_avmnist(tmp_path / "avmnist.npz", arrays)
     assert (read_avmnist(tmp_path / "avmnist.npz")["test_sound"] == arrays["test_sound"]).all()
+
+
+@pytest.mark.parametrize("gone", ["9_*.wav", "3_*_15.wav"])
+def test_recordings_that_are_missing_are_told(mnist, fsdd, tmp_path, gone):
+    for file in fsdd.rglob("*.wav"):
+        if not file.match(gone):
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(CaseError, match=r"FSDD.*found 1\d\d recordings, but expected 150, as many of each digit"):
+        build_avmnist(mnist, tmp_path)

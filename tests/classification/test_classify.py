@@ -38,7 +38,7 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     # Tables of what is there, without a training of what is not.
     assert main(words(data, out, "--seeds", "9", "--tables", "--method", "lower", "mckd")) == 0
     assert (out / "results.csv").read_text() == again
-    assert "| lower | mckd |" in capsys.readouterr().out
+    assert "| lower | gan | mckd |" in capsys.readouterr().out  # and those that there are results of
     with pytest.raises(SystemExit, match="2"):
         main(words(data, out, "--epochs", "2"))
     assert "results made with other settings" in capsys.readouterr().err
@@ -65,6 +65,18 @@ def test_a_folder_of_downloads_is_prepared_once(mnist, fsdd, tmp_path: Path):
     assert classify.prepared(file, tmp_path / "other", "full") == file
 
 
+def test_other_downloads_in_their_place_are_other_data(mnist, fsdd, tmp_path: Path, capsys: pytest.CaptureFixture):
+    folder, out = _folder(mnist, fsdd, tmp_path), tmp_path / "out"
+    assert main(words(folder, out, "--tables")) == 0
+    (folder / "notes.txt").write_text("a file that was not there")
+    with pytest.raises(SystemExit, match="2"):
+        main(words(folder, out, "--tables"))
+    assert "results made with other settings (downloads" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(words(tmp_path / "empty", out, "--tables")) == 1
+    assert "no MNIST" in capsys.readouterr().err
+
+
 def test_a_folder_without_downloads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert main(words(tmp_path, tmp_path / "out")) == 1
     assert "no MNIST" in capsys.readouterr().err
@@ -85,6 +97,8 @@ def test_a_wrong_file_is_not_remembered(tmp_path: Path, capsys: pytest.CaptureFi
         (["--method", "everything"], "expected all, or some of lower"),
         (["--data", "nowhere"], "no such file or folder: nowhere"),
         (["--device", "cpu", "--text-rate", "1"], "--text-rate, --device: of openi alone, not of avmnist"),
+        (["--experiment", "both-missing", "--method", "lower"], "cannot be tested on both (both-missing)"),
+        (["--image-rate", "0.5", "--audio-rate", "1", "--method", "smil"], "cannot be tested on image"),
     ],
 )
 def test_wrong_usage_is_said(more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture):

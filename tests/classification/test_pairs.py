@@ -152,3 +152,16 @@ def test_samples_are_evaluated_with_each_subset_that_they_have():
 def test_undrawn_samples_use_all_they_have():
     pairs = make("uniform_size").undrawn()
     assert (pairs[3, np.arange(12)]["present"] == make().available).all()
+
+
+def test_neighbouring_seeds_share_no_order():
+    pairs = make()
+
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = ShuffledBatches(pairs, len(pairs), seed)
+        sampler.set_epoch(epoch)
+        ((_, rows),) = sampler
+        return rows.tolist()
+
+    orders = {tuple(order(seed, epoch)) for seed in range(4) for epoch in range(5)}
+    assert len(orders) == 20

@@ -125,3 +125,11 @@ def _recorded(original, seen):
         return seen[-1]
 
     return make
+
+
+def test_a_rate_that_leaves_nothing_is_refused_where_it_matters(arrays):
+    with pytest.raises(ValueError, match=r"0\.04 of the sounds and 1\.0 of the images leave no sound"):
+        train_system(arrays, "shaspec", audio_rate=0.04, how=QUICK)
+    method, sets = train_system(arrays, "lower", audio_rate=0.04, how=QUICK)
+    assert measure("lower", method, sets)["image"] >= 0
+    assert all(bool(each.image.isfinite().all()) for each in sets.values())

@@ -82,3 +82,41 @@ def test_the_lower_bound_has_what_there_is_of_its_own_modality_and_less_of_the_o
     assert EXPERIMENTS["image-missing"].run("lower", (0.2, 0.1), 0) == Run("lower", 0.2, 0.05, 0)
     for own in (0.01, 0.05, 0.1, 1.0):
         assert AUDIO.run("lower", (0.5, own), 0).audio_rate < own
+
+
+def test_where_every_seed_has_the_same_difference_there_is_no_test(tmp_path: Path):
+    found = Results(tmp_path / "results.csv")
+    for seed, right in enumerate((411, 420, 433)):
+        found.add(Run("lower", 0.05, 1.0, seed), {"image": right / 450})
+        found.add(Run("shaspec", 0.05, 1.0, seed), {"image": (right + 3) / 450})
+    (line,) = table_of(found, AUDIO, ["shaspec"], [(0.05, 1.0)], 3).query("test == 'image'").to_dict("records")
+    assert line["difference"] == pytest.approx(300 / 450, abs=1e-3)
+    assert line["sd_difference"] == pytest.approx(0, abs=1e-3)
+    assert math.isnan(line["p"])
+
+
+def test_a_p_of_fewer_seeds_says_so(results: Results):
+    results.add(Run("shaspec", 0.1, 1.0, 3), {"image": 0.96})
+    table = table_of(results, AUDIO, ["shaspec"], [(0.1, 1.0)], 4)
+    (line,) = table.query("test == 'image'").to_dict("records")
+    assert (line["seeds"], line["pairs"]) == (4, 3)
+    assert f"(p {line['p']:.2g}, 3 seeds)" in markdown(table, AUDIO)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "method", "rates", "reads"),
+    [
+        ("audio-missing", "lower", (0.05, 1.0), True),
+        ("audio-missing", "full2miss", (1.0, 0.5), False),
+        ("audio-missing", "smil", (0.05, 1.0), True),
+        ("audio-missing", "smil", (1.0, 1.0), True),
+        ("image-missing", "smil", (1.0, 0.05), True),
+        ("image-missing", "smil", (0.5, 1.0), False),
+        ("image-missing", "lower", (1.0, 0.05), True),
+        ("both-missing", "smil", (0.5, 0.5), True),
+        ("both-missing", "full2miss", (0.5, 0.5), False),
+        ("both-missing", "upper", (0.5, 0.5), True),
+    ],
+)
+def test_what_an_experiment_can_test(experiment: str, method: str, rates: tuple[float, float], reads: bool):
+    assert EXPERIMENTS[experiment].reads(method, rates) == reads
