@@ -172,3 +172,11 @@ def test_the_real_reports_leak_nothing():
     first = [views[report.images[0]] for report in reports if report.images[0] in views]
     assert (len(first), sum(view in ("PA", "AP") for view in first)) == (2467, 2338)
     assert sum(frontal(report, views) is None for report in reports) == 39
+
+
+def test_a_vocabulary_is_read_as_it_was_written(tmp_path):
+    vocabulary = Vocabulary.of(["the heart is large", "the lungs", "the heart"], least=1)
+    vocabulary.write(tmp_path / "words.txt")
+    assert Vocabulary.read(tmp_path / "words.txt") == vocabulary
+    texts = ["the large heart", "nothing known"]
+    assert torch.equal(Vocabulary.read(tmp_path / "words.txt").encode(texts), vocabulary.encode(texts))
