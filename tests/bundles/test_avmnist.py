@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
-from medmiss.classification import write_avmnist
+from medmiss.classification import AvMnist, Recipe, write_avmnist
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "avmnist"
 TINY = {
@@ -83,3 +83,14 @@ def test_version_licence_and_model_card():
     assert metadata["version"] in metadata["changelog"]
     assert (BUNDLE / "LICENSE").is_file()
     assert "not for clinical" in (BUNDLE / "docs" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("epochs", [None, 3])
+def test_the_epochs_are_those_of_the_recipe_and_of_a_teacher_too(epochs: int | None):
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "train.json"))
+    if epochs is not None:
+        parser["epochs"] = epochs
+    how = AvMnist() if epochs is None else AvMnist(Recipe(epochs=epochs))
+    assert parser.get_parsed_content("how") == how
+    assert parser.get_parsed_content("setup").recipe == how.recipe
