@@ -66,7 +66,7 @@ def held_out_accuracies(arrays: dict[str, np.ndarray], system: str, run: dict[st
     """`other_image`, and `held_out_image`, `held_out_sound` and `held_out_both` as far as the system goes."""
     method, sets = train_system(arrays, system, **run)
     found = {}
-    if (0,) in readable(system, sets):
+    if (0,) in readable(system, sets["train"].shares):
         found["other_image"] = measured(method, sets["more"], [(0,)])[0]
     order = np.random.default_rng((run["seed"], 2)).permutation(len(arrays["train_label"]))
     folded = {name: array[order] if name.startswith("train_") else array for name, array in arrays.items()}

@@ -119,27 +119,22 @@ class _Reversal(torch.autograd.Function):
 
 
 class Imputed(Method):
-    """A network of all modalities, on samples in which what is missing has been filled in.
+    """A network of all modalities that is given samples in which what is missing has been filled in.
 
     Args:
-        imputer: fills in; it is not trained any more.
-        network: what classifies.
+        imputer: fills in.
+        network: what classifies, trained on such samples.
     """
 
     def __init__(self, imputer: AutoEncoder, network: Method) -> None:
         super().__init__(network.task_loss)
-        self.imputer = imputer.requires_grad_(False)
+        self.imputer = imputer
         self.network = network
 
     def forward(self, image: Tensor, present: Tensor | None = None) -> Tensor:
         """Logits `(B, classes)`; `present` is needed."""
         assert present is not None
         return self.network(self.imputer(image, present), torch.ones_like(present))
-
-    def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
-        """The network's terms; see `Method.loss_terms`."""
-        everything = torch.ones_like(present)
-        return self.network.loss_terms(self.imputer(image, present), everything, label, everything)
 
 
 class Full2Miss(ModalityDropout):

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medmiss.classification.experiments import TESTS
 from medmiss.classification.fitting import Recipe, measured
 from medmiss.classification.lenet import LeNets, SmilLeNets
 from medmiss.classification.pairs import PairedDigits, digit_sets
 from medmiss.classification.systems import CONSULTING, SYSTEMS, Setup, readable
 from medmiss.methods import Method
 
-TESTS = {(0,): "image", (1,): "sound", (0, 1): "both"}
-"""What is tested with which modalities."""
 HELD_OUT = 15
 """Samples of each digit that are not trained on, where a method consults some between steps."""
 
@@ -84,7 +83,7 @@ def measure(system: str, method: Method, sets: Mapping[str, PairedDigits]) -> di
     `held_out_image` and so on are of the held-out samples, where there are some. What a system is not made for is left
     out, see `readable`.
     """
-    subsets = readable(system, sets)
+    subsets = readable(system, sets["train"].shares)
     names = [TESTS[subset] for subset in subsets]
     found = dict(zip(names, measured(method, sets["test"], subsets), strict=True))
     if (0,) in subsets:
@@ -94,6 +93,6 @@ def measure(system: str, method: Method, sets: Mapping[str, PairedDigits]) -> di
 
 def measure_held_out(system: str, method: Method, sets: Mapping[str, PairedDigits]) -> dict[str, float]:
     """`held_out_image`, `held_out_sound` and `held_out_both`, which recipes are chosen by."""
-    subsets = readable(system, sets) if len(sets["held_out"]) else []
+    subsets = readable(system, sets["train"].shares) if len(sets["held_out"]) else []
     found = measured(method, sets["held_out"], subsets) if subsets else []
     return {f"held_out_{TESTS[subset]}": value for subset, value in zip(subsets, found, strict=True)}

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medmiss.classification.runs import Run
-from medmiss.classification.systems import SYSTEMS
+from medmiss.classification.systems import SYSTEMS, readable
 
+TESTS = {(0,): "image", (1,): "sound", (0, 1): "both"}
+"""What is tested with which modalities."""
 RATES = (0.05, 0.1, 0.15, 0.2)
 PUBLISHED: dict[str, tuple[float, float, float, float]] = {
     "lower": (92.35, 92.35, 92.35, 92.35),
@@ -58,17 +60,9 @@ class Experiment:
         return "both" if method == "upper" else self.test
 
     def reads(self, method: str, rates: tuple[float, float]) -> bool:
-        """Whether a method that is trained at these rates can be tested as this experiment is.
-
-        The lower bound and Full2miss know the modality that is the commoner one alone; SMIL does without a modality
-        only where some training samples lacked it (`medmiss.classification.systems.readable`).
-        """
+        """Whether a method that is trained at these rates can be tested as this experiment is, see `readable`."""
         _, audio, image, _ = self.run(method, rates, 0)
-        if method in ("lower", "full2miss"):
-            return self.test == ("image" if image >= audio else "sound")
-        return not (method == "smil" and self.test == "sound" and image == 1) and not (
-            method == "smil" and self.test == "image" and audio == 1 and image < 1
-        )
+        return self.tested(method) in (TESTS[subset] for subset in readable(method, (image, audio)))
 
     def runs(self, methods: Sequence[str], rates: Sequence[tuple[float, float]], seeds: int) -> list[Run]:
         """All trainings, seed by seed, so that what is there when one stops compares."""

@@ -1,6 +1,6 @@
 """Audiovision-MNIST as training items: which modality a sample has, and which of them it may use now."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,20 @@ class PairedSamples(Dataset):
         """The samples of `rows`, with these modalities and no draws."""
         raise NotImplementedError
 
+    def completed(self, fill: Callable[[Tensor, Tensor], Tensor]) -> "PairedSamples":
+        """All samples with both modalities and no draws.
+
+        Args:
+            fill: gives what `inputs` gives with what is not available filled in, from that and `available`.
+        """
+        raise NotImplementedError
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of the samples, those that have each modality."""
+        image, other = self.available.double().mean(dim=0).tolist()
+        return image, other
+
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.label)
@@ -89,10 +103,6 @@ class PairedSamples(Dataset):
         rows = self.having(*channels)
         return self.restricted(rows, self.available[rows] & wanted)
 
-    def undrawn(self) -> "PairedSamples":
-        """All samples, with all they have at every visit."""
-        return self.restricted(torch.arange(len(self)), self.available)
-
 
 class PairedDigits(PairedSamples):
     """Images and sounds with their labels, in memory: channel 0 the image, channel 1 the sound.
@@ -121,6 +131,11 @@ class PairedDigits(PairedSamples):
     def restricted(self, rows: Tensor, available: Tensor) -> "PairedDigits":
         """The samples of `rows`, with these modalities and no draws."""
         return PairedDigits(self.image[rows], available, self.label[rows])
+
+    def completed(self, fill: Callable[[Tensor, Tensor], Tensor]) -> "PairedDigits":
+        """All samples with both modalities and no draws, see `PairedSamples`."""
+        with torch.no_grad():
+            return PairedDigits(fill(self.image, self.available), torch.ones_like(self.available), self.label)
 
 
 class BySubset(Dataset):

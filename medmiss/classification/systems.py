@@ -63,7 +63,7 @@ def plain(setup: Setup, missing: str = "mean") -> ModalityDropout:
 
 def lower(setup: Setup, sets: Sets) -> Method:
     """The lower bound: the network on the one modality that most samples have."""
-    return trained(setup, lambda: plain(setup, "zero"), sets["train"].using(commoner(sets)))
+    return trained(setup, lambda: plain(setup, "zero"), sets["train"].using(commoner(sets["train"].shares)))
 
 
 def upper(setup: Setup, sets: Sets) -> Method:
@@ -75,7 +75,7 @@ def autoencoder(setup: Setup, sets: Sets, make: Callable[[], AutoEncoder] = Auto
     """The network on samples that an autoencoder has completed."""
     imputer = trained(setup, make, sets["train"].using(0, 1))
     assert isinstance(imputer, AutoEncoder)
-    return trained(setup, lambda: Imputed(imputer, plain(setup)), sets["train"].undrawn())
+    return Imputed(imputer, trained(setup, lambda: plain(setup), sets["train"].completed(imputer))).eval()
 
 
 def gan(setup: Setup, sets: Sets) -> Method:
@@ -85,7 +85,7 @@ def gan(setup: Setup, sets: Sets) -> Method:
 
 def full2miss(setup: Setup, sets: Sets) -> Method:
     """The network on one modality, of the samples that have it, taught by one of both."""
-    teacher, modality, samples = upper(setup, sets), commoner(sets), sets["train"]
+    teacher, modality, samples = upper(setup, sets), commoner(sets["train"].shares), sets["train"]
     rows = samples.having(modality)
     own = samples.restricted(rows, samples.available[rows])
     return trained(setup, lambda: Full2Miss(setup.backbone, teacher, modality), own)
@@ -147,7 +147,7 @@ def of_method(name: str) -> Callable[[Setup, Sets], Method]:
     """The system that is a method."""
 
     def train(setup: Setup, sets: Sets) -> Method:
-        method = network_of(name, setup, may_be_missing(sets))
+        method = network_of(name, setup, may_be_missing(sets["train"].shares))
         return fit(method, sets["train"], setup.recipe, setup.seed, between_steps(method, sets, setup))
 
     return train
@@ -170,26 +170,29 @@ def trained(setup: Setup, make: Callable[[], Method], samples: PairedSamples) ->
     return fit(seeded(make, setup.seed), samples, setup.recipe, setup.seed)
 
 
-def commoner(sets: Sets) -> int:
+def commoner(shares: Sequence[float]) -> int:
     """The modality that more training samples have; the first of equals."""
-    return int(sets["train"].available.sum(dim=0).argmax())
+    return 0 if shares[0] >= shares[1] else 1
 
 
-def readable(system: str, sets: Sets) -> list[tuple[int, ...]]:
+def readable(system: str, shares: Sequence[float]) -> list[tuple[int, ...]]:
     """The subsets of the modalities that a system is made for.
 
     The lower bound and Full2miss have one modality. SMIL can do without a modality only where training samples lacked
     it, or it has no priors of it.
+
+    Args:
+        system: one of `SYSTEMS`.
+        shares: of the training samples, those that have each modality.
     """
     if system in ("lower", "full2miss"):
-        return [(commoner(sets),)]
+        return [(commoner(shares),)]
     if system == "smil":
-        missing = may_be_missing(sets)
+        missing = may_be_missing(shares)
         return [subset for subset in SUBSETS if all(i in subset or i in missing for i in range(2))]
     return list(SUBSETS)
 
 
-def may_be_missing(sets: Sets) -> list[int]:
+def may_be_missing(shares: Sequence[float]) -> list[int]:
     """The modalities that some training sample lacks; the second where none lacks anything."""
-    available = sets["train"].available
-    return [modality for modality in range(2) if not bool(available[:, modality].all())] or [1]
+    return [modality for modality, share in enumerate(shares) if share < 1] or [1]

@@ -78,15 +78,11 @@ def test_one_step_moves_both_sides_of_the_game(image: Tensor):
         gan.load_state_dict(original)
 
 
-def test_the_classifier_sees_completed_samples_and_the_imputer_stays(image: Tensor):
+def test_the_classifier_sees_completed_samples(image: Tensor):
     imputer = AutoEncoder()
     method = Imputed(imputer, plain()).eval()
     everything = torch.ones_like(AVAILABLE)
     torch.testing.assert_close(method(image, AVAILABLE), method.network(imputer(image, AVAILABLE), everything))
-    label = torch.tensor([0, 1, 2, 3])
-    torch.stack(list(method.loss_terms(image, AVAILABLE, label, AVAILABLE).values())).sum().backward()
-    assert all(p.grad is None for p in imputer.parameters())
-    assert all(p.grad is not None for p in method.network.parameters())
 
 
 def test_a_teacher_of_both_teaches_a_student_of_one(image: Tensor):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medmiss.classification import BySubset, PairedDigits, ShuffledBatches, build_avmnist, digit_sets
@@ -149,9 +150,27 @@ def test_samples_are_evaluated_with_each_subset_that_they_have():
         assert (batch["present"] == wanted).all()
 
 
-def test_undrawn_samples_use_all_they_have():
-    pairs = make("uniform_size").undrawn()
-    assert (pairs[3, np.arange(12)]["present"] == make().available).all()
+def test_completed_samples_use_both_modalities_at_every_visit():
+    pairs = make("uniform_size")
+
+    def fill(image: Tensor, present: Tensor) -> Tensor:
+        assert torch.equal(present, pairs.available)
+        return torch.where(present[:, :, None, None], image, torch.tensor(7.0))
+
+    whole = pairs.completed(fill)[3, np.arange(12)]
+    assert whole["present"].all()
+    assert whole["available"].all()
+    lacking = ~pairs.available
+    assert lacking.any()
+    assert (whole["image"][lacking] == 7).all()
+    assert torch.equal(whole["image"][~lacking], pairs.image[~lacking])
+    assert torch.equal(whole["label"], pairs.label)
+
+
+def test_the_shares_of_the_samples_that_have_each_modality():
+    pairs = make()
+    assert pairs.shares == (8 / 12, 8 / 12)
+    assert pairs.using(0).shares == (1, 0)
 
 
 def test_neighbouring_seeds_share_no_order():

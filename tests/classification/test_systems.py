@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from medmiss.classification import LeNets, build_avmnist, systems
+from medmiss.classification.baselines import Imputed
 from medmiss.classification.experiment import AvMnist, measure, train_system
 from medmiss.classification.fitting import Recipe
 from medmiss.classification.pairs import digit_sets
@@ -62,8 +63,8 @@ def test_held_out_samples_are_those_of_systems_that_consult_some(arrays, monkeyp
 def test_the_lower_bound_knows_one_modality(arrays):
     for rates, modality in (((0.5, 1.0), 0), ((1.0, 0.5), 1)):
         sets = digit_sets(arrays, *rates, held_out_per_digit=2)
-        assert commoner(sets) == modality
-        assert readable("lower", sets) == [(modality,)]
+        assert commoner(sets["train"].shares) == modality
+        assert readable("lower", sets["train"].shares) == [(modality,)]
         method, _ = train_system(arrays, "lower", *rates, how=QUICK)
         other = {**arrays}
         name = f"train_{('sound', 'image')[modality]}"
@@ -81,11 +82,32 @@ def test_full2miss_learns_from_samples_that_have_its_modality(arrays, monkeypatc
 
     monkeypatch.setattr(systems, "trained", trained)
     sets = digit_sets(arrays, 0.5, 0.7, held_out_per_digit=2)
-    assert commoner(sets) == 0
+    assert commoner(sets["train"].shares) == 0
     SYSTEMS["full2miss"](QUICK.setup(), sets)
     teachers, students = (samples.available for samples in fitted)
     assert students[:, 0].all() and len(students) == sets["train"].available[:, 0].sum() < len(sets["train"])
     assert students.all(dim=1).sum() == len(teachers) > 0
+
+
+@pytest.mark.parametrize("system", ["autoencoder", "gan"])
+def test_the_network_is_trained_on_samples_that_the_imputer_has_completed(arrays, monkeypatch, system):
+    fitted, original = [], systems.trained
+
+    def trained(setup, make, samples):
+        fitted.append(samples)
+        return original(setup, make, samples)
+
+    monkeypatch.setattr(systems, "trained", trained)
+    sets = digit_sets(arrays, 0.5, held_out_per_digit=2)
+    method = SYSTEMS[system](QUICK.setup(), sets)
+    complete, filled = fitted
+    assert complete.available.all() and len(complete) < len(filled) == len(sets["train"])
+    assert filled.available.all()
+    assert isinstance(method, Imputed)
+    with torch.no_grad():
+        wanted = method.imputer(sets["train"].image, sets["train"].available)
+    torch.testing.assert_close(filled.image, wanted)
+    assert not method.training
 
 
 def test_what_lckd_elects_with_is_on_the_networks_device(arrays):
@@ -102,8 +124,8 @@ def test_smil_may_lack_what_training_lacked(arrays):
         ((1.0, 1.0), [1], [(0,), (0, 1)]),
     ):
         sets = digit_sets(arrays, *rates, held_out_per_digit=2)
-        assert may_be_missing(sets) == missing
-        assert readable("smil", sets) == subsets
+        assert may_be_missing(sets["train"].shares) == missing
+        assert readable("smil", sets["train"].shares) == subsets
 
 
 def test_the_recipe_is_the_one_that_was_asked_for(arrays, monkeypatch):
