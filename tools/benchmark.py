@@ -35,7 +35,7 @@ from medmiss.training import LossTerms
 
 BOX = (144, 180, 144)
 """Voxels: a brain with its margin."""
-WINDOW = (96, 96, 96)
+WINDOW = (128, 128, 128)
 Predict = Callable[[Tensor], object]
 
 

@@ -10,10 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 import running
-from medmiss.training.files import save_tensors
+from medmiss.networks.files import read_tensors, save_tensors
 
 
 def main() -> int:
@@ -22,7 +20,10 @@ def main() -> int:
     parser.add_argument("run", type=running.existing, help="output folder of medmiss train")
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     args = parser.parse_args()
-    weights = torch.load(args.run / "models" / "model.pt", map_location="cpu", weights_only=True)
+    try:
+        weights = read_tensors(args.run / "models" / "model.pt", remedy="give the output folder of a training")
+    except ValueError as error:
+        parser.error(str(error))
     # Contiguous: a stored tensor keeps its memory format, and channels last buys nothing on disk.
     halves = {name: tensor.half().contiguous() for name, tensor in weights.items()}
     save_tensors(halves, args.bundle / "models" / "model.pt")

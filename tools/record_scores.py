@@ -31,9 +31,12 @@ def main() -> int:
     parser.add_argument("bundle", type=running.existing, help="folder of the bundle")
     parser.add_argument("--what", required=True, help="what the means are of, in a few words")
     args = parser.parse_args()
-    scores = pd.read_csv(args.scores / "subsets.csv", dtype={"case": str})
     card = args.bundle / "docs" / "README.md"
-    before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
+    try:
+        scores = pd.read_csv(args.scores / "subsets.csv", dtype={"case": str})
+        before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
+    except OSError as error:
+        parser.error(str(error))
     _, end, after = rest.partition(END)
     if not begin or not end:
         parser.error(f"{card} lacks the lines {BEGIN} and {END}")
@@ -42,7 +45,8 @@ def main() -> int:
     tables = "\n\n".join(
         (
             means_table(scores),
-            f"By these means a region is a guess (Dice below {GUESS:.2f}) or rough (below {ROUGH:.2f}) from:",
+            f"By the means after post-processing a region is a guess (Dice below {GUESS:.2f}) or rough "
+            f"(below {ROUGH:.2f}) from:",
             trust_table(scores),
             "Case by case, ET/TC/WT after post-processing:",
             cases_table(scores),

@@ -5,8 +5,10 @@
 
 FILE is of tools/prepare_avmnist.py, DIR has MNIST's idx files. Each system is trained twice a seed: on all pairs, and
 tested on images alone on 5,000 images of MNIST's training file that are not among the pairs; and without 15 pairs of
-each digit, another choice each seed, and tested on those with image, sound and both. NAME is an argument of AvMnist,
-or recipe.NAME of Recipe: --set channels=64 --set recipe.weight_decay=0.001. Prints a line a seed, and the means, in %.
+each digit, another choice each seed, and tested on those with image, sound and both. (LCKD and MCKD consult 15 of each
+digit between steps: the first training goes without these too, and in the second they are the ones it is tested on.)
+NAME is an argument of AvMnist, or recipe.NAME of Recipe: --set channels=64 --set recipe.weight_decay=0.001. Prints a
+line a seed, and the means, in %.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medmiss.cases import CaseError
 from medmiss.classification import AvMnist, read_avmnist
 from medmiss.classification.experiment import measure_held_out, train_system
 from medmiss.classification.fitting import measured
@@ -42,7 +45,10 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the recipe")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    arrays, how = without_test(read_avmnist(args.data), args.mnist), changed(AvMnist(), args.set)
+    try:
+        arrays, how = without_test(read_avmnist(args.data), args.mnist), changed(AvMnist(), args.set)
+    except (CaseError, TypeError) as error:
+        parser.error(str(error))
     rows: list[dict[str, float]] = []
     for seed in range(args.seeds):
         run = {"audio_rate": args.audio_rate, "image_rate": args.image_rate, "seed": seed, "how": how}

@@ -13,7 +13,7 @@ from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, REGIONS, LabelConvention
 from medmiss.cases.layouts import LAYOUTS, Layout
 from medmiss.cases.masks import Mask, find_masks, read_label, read_mask, recorded_labels
-from medmiss.cases.splits import cases_of, read_split, split_cases, write_split
+from medmiss.cases.splits import cases_of, read_split, split_cases
 from medmiss.cases.volumes import CaseVolumes, Volume, read_case, read_volume, write_volume
 from medmiss.cases.writing import write_case
 
@@ -46,6 +46,5 @@ __all__ = [
     "split_cases",
     "write_atomically",
     "write_case",
-    "write_split",
     "write_volume",
 ]

@@ -1,4 +1,4 @@
-"""Writing a file at once or not at all."""
+"""Writing a file at once or not at all, and records of what was written."""
 
 import json
 import os
@@ -33,6 +33,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically."""
     write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; none where there is no file, or something else in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def lock_of(path: Path) -> FileLock:

@@ -1,6 +1,5 @@
 """Label maps on disk: the masks of `medmiss predict` and of others, and the experts' label files."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
-from medmiss.cases.files import RECORDS
+from medmiss.cases.files import RECORDS, read_record
 from medmiss.cases.find import find_cases, is_file
 from medmiss.cases.geometry import Grid
 from medmiss.cases.labels import CONVENTIONS, LabelConvention
@@ -125,11 +124,16 @@ def recorded_labels(path: Path, case: str) -> str | None:
     Args:
         path: the mask.
         case: its name.
+
+    Raises:
+        CaseError: when what is recorded is no convention of this version.
     """
-    try:
-        return str(json.loads(record_path(path.parent, case).read_text(encoding="utf-8"))["settings"]["labels"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    settings = (read_record(record_path(path.parent, case)) or {}).get("settings")
+    labels = settings.get("labels") if isinstance(settings, dict) else None
+    if labels is not None and labels not in CONVENTIONS:
+        found, remedy = f"labels of an unknown convention, {labels!r}, as its record says", "predict the case again"
+        raise CaseError(case, found, f"one of {', '.join(CONVENTIONS)}", remedy, path)
+    return labels
 
 
 def guessed_labels(path: Path, case: str) -> str:

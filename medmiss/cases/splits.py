@@ -8,7 +8,6 @@ from itertools import combinations
 from pathlib import Path
 
 from medmiss.cases.case import Case
-from medmiss.cases.files import write_atomically
 
 Split = dict[str, list[str]]
 """`{"train": [names], "val": [names], "held_out": [names]}`."""
@@ -58,25 +57,25 @@ def split_cases(names: Iterable[str], val_share: float = 0.2, held_out_share: fl
     }
 
 
-def write_split(path: Path, split: Split) -> None:
-    """Write a split as JSON, at once or not at all."""
-    write_atomically(path, (json.dumps(split, indent=2) + "\n").encode())
-
-
 def read_split(path: Path) -> Split:
     """Read a split file.
 
     Raises:
-        ValueError: when it is no JSON object with the lists `train` and `val` (`held_out` may be left out), or a
-            patient is in two of them.
+        ValueError: when it is no JSON object with the lists `train` and `val` (`held_out` may be left out), names a
+            case twice, or has a patient in two of them.
     """
     try:
-        content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     split = {"held_out": [], **content} if isinstance(content, dict) else {}
-    if not all(isinstance(split.get(part), list) for part in PARTS):
+    lists = [split.get(part) for part in PARTS]
+    if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in lists):
         raise ValueError(f'{path}: expected {{"train": [names], "val": [names]}}')
+    names = [name for part in PARTS for name in split[part]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: {', '.join(twice[:5])} named more than once")
     for one, other in combinations(PARTS, 2):
         both = {patient_of(name) for name in split[one]} & {patient_of(name) for name in split[other]}
         if both:

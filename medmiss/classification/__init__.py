@@ -10,7 +10,7 @@ from medmiss.classification.openi_experiment import OpenI, seen
 from medmiss.classification.openi_sets import Vocabulary, paired, read_images, report_sets
 from medmiss.classification.pairs import BySubset, PairedDigits, PairedSamples, ShuffledBatches, digit_sets
 from medmiss.classification.predict import Predictions
-from medmiss.classification.systems import between_steps, network_of, readable
+from medmiss.classification.systems import between_steps, may_be_missing, network_of, readable
 
 __all__ = [
     "VARIANTS",
@@ -29,6 +29,7 @@ __all__ = [
     "between_steps",
     "build_avmnist",
     "digit_sets",
+    "may_be_missing",
     "mfcc",
     "network_of",
     "paired",

@@ -151,7 +151,8 @@ def classify_digits(args: argparse.Namespace) -> int:
         failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
     for failure in failures:
         logger.error("%s", failure)
-    shown = [m for m in METHODS if m in methods or any(experiment.run(m, each, 0) in results.found for each in rates)]
+    there = {run.method for run in experiment.runs(METHODS, rates, args.seeds) if run in results.found}
+    shown = [m for m in METHODS if m in methods or m in there]
     table = table_of(results, experiment, shown, rates, args.seeds)
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
     write_atomically(args.out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())

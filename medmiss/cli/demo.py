@@ -76,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
         BundleError: when there is no such bundle.
         CaseError: when OUT holds other cases.
     """
-    from medmiss.inference.bundle import load_bundle, resolve_bundle
+    from medmiss.inference.bundle import load_bundle, segmentation_bundle
 
-    bundle = resolve_bundle(args.bundle)
+    bundle = segmentation_bundle(args.bundle)
     weights = Path(load_bundle(bundle).get_parsed_content("weights"))
     if not weights.is_file():  # said now, not after the cases are made
         logger.error("%s: the bundle has no weights; train it, or name one that has some with --bundle", weights)

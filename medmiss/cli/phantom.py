@@ -13,14 +13,15 @@ Each case is a synthetic head with a tumour: FLAIR, T1, T1c and T2, and the labe
 The same options give the same bytes. A second run skips the cases that are finished, as OUT/.phantom/<case>.json
 records; a case made with other options is never replaced.
 
---tissues takes a tissue map, or a folder such as SRI24's: tissues.nii.gz with spgr.nii.gz, late.nii.gz and
-erly.nii.gz (or .nii), whose departures from each tissue's median become the texture of T1, T2 and FLAIR.
+--tissues takes a tissue map, or a folder such as SRI24's (nitrc.org/projects/sri24): tissues.nii.gz with
+spgr.nii.gz, late.nii.gz and erly.nii.gz (or .nii), whose departures from each tissue's median become the
+texture of T1, T2 and FLAIR.
 
 examples:
   medmiss phantom OUT --cases 10
   medmiss phantom OUT --cases 10 --layout brats2023 --missing random --seed 7
   medmiss phantom OUT --cases 2 --shape 64,64,48             small and quick, for tests
-  medmiss phantom OUT --cases 100 --tissues sri24
+  medmiss phantom OUT --cases 100 --tissues downloads/sri24
 
 Exit status: 0 done, 1 a case could not be written, 2 wrong usage."""
 

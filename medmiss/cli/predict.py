@@ -115,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
         CaseError: when there is no case.
     """
     overrides = overrides_of(args)
-    from medmiss.inference.bundle import load_bundle, resolve_bundle, together
+    from medmiss.inference.bundle import load_bundle, segmentation_bundle, together
 
     # This and finding the cases: before the imports that take seconds.
-    bundles = [resolve_bundle(bundle) for bundle in args.bundle or [DEFAULT_BUNDLE]]
+    bundles = [segmentation_bundle(bundle) for bundle in args.bundle or [DEFAULT_BUNDLE]]
     from medmiss.cases.find import find_cases
     from medmiss.cli.failures import explained
 

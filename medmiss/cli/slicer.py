@@ -98,11 +98,7 @@ def _export(exporter, case: str, paths: list[Path], labels: str | None, out: Pat
     if is_segmentation(path):
         raise CaseError(case, "a segmentation of Slicer", "a label map", "open it in Slicer as it is", path)
     recorded = None if labels else recorded_labels(path, case)
-    name = labels or recorded or guessed_labels(path, case)
-    if name not in CONVENTIONS:
-        expected = f"one of {', '.join(CONVENTIONS)}"
-        raise CaseError(case, f"the recorded label convention {name!r}", expected, "name it with --labels", path)
-    convention = CONVENTIONS[name]
+    convention = CONVENTIONS[labels or recorded or guessed_labels(path, case)]
     source = "as given" if labels else "as recorded" if recorded else "guessed from its name; --labels says otherwise"
     mask = read_mask(path, case, convention)
     exporter(case, mask.array, convention, mask.grid, out)

@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     names = [path.resolve().name for path in args.compare]
     if len(set(names)) < len(names):
         raise argparse.ArgumentError(None, f"--compare: two runs of one name among {', '.join(names)}; rename a folder")
-    from medmiss.inference.bundle import load_bundle, resolve_bundle
+    from medmiss.inference.bundle import load_bundle, segmentation_bundle
 
-    bundle = resolve_bundle(args.bundle)  # this and finding the cases: before the imports that take seconds
+    bundle = segmentation_bundle(args.bundle)  # this and finding the cases: before the imports that take seconds
     cases, problems = find(args.data)
     from medmiss.cli.failures import explained
 

@@ -58,7 +58,7 @@ examples:
   medmiss train --data CASES --out runs/mine
   medmiss train --out runs/mine --resume
   medmiss train --data CASES --out runs/flair_t2 --subset flair,t2 --epochs 100
-  medmiss train --phantoms 200 --tissues sri24 --out runs/synthetic
+  medmiss train --phantoms 200 --tissues downloads/sri24 --out runs/synthetic
   medmiss train --bundle brats_shaspec --data CASES --out runs/wide --set network_def::alpha=0.2 --set val_interval=1
 
 Exit status: 0 done, 1 the run failed, 2 wrong usage. Research use only."""
@@ -87,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from", metavar="B", help="bundle or run whose weights are taken where they fit, instead of random ones"
     )
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="samples a step (default: the bundle's, 2)")
+    parser.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="samples a step (default: the bundle's: 2, brats_mmanet 4)"
+    )
     parser.add_argument(
         "--seed", type=int, metavar="S", help="of the weights, the split and what a training draws (default: 0)"
     )
@@ -105,10 +107,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         argparse.ArgumentError: when the arguments do not go together.
     """
-    from medmiss.inference.bundle import resolve_bundle
+    from medmiss.inference.bundle import segmentation_bundle
 
     overrides = overrides_of(args)
-    source = resolve_bundle(args.bundle or DEFAULT_BUNDLE)
+    source = segmentation_bundle(args.bundle or DEFAULT_BUNDLE)
     out = (args.out or Path("runs") / source.name).resolve()
     goes_on = args.resume and (out / "configs" / "train.json").is_file()
     if args.resume and not goes_on and args.data is None and args.phantoms is None:

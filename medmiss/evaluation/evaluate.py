@@ -103,11 +103,12 @@ class Evaluation:
             reference: the reference mask.
 
         Raises:
-            CaseError: when a file is unusable (see `read_mask`) or the two do not lie on one grid.
+            CaseError: when a file is unusable (see `read_mask`), its record says an unknown convention, or the two do
+                not lie on one grid.
         """
         expert, theirs = self._read_reference(case, reference)
         labels = self.labels or recorded_labels(prediction, stem_of(prediction) or "")
-        ours = CONVENTIONS.get(labels or "", theirs)
+        ours = CONVENTIONS[labels] if labels else theirs
         mask = read_mask(prediction, case, ours)
         if mask.grid.distance_mm(expert.grid) > TOLERANCE_MM:
             error = grid_mismatch(case, reference, expert.grid, prediction, mask.grid)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medmiss
+from medmiss.cases.files import read_record
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,22 @@ def resolve_bundle(bundle: str | Path) -> Path:
         f"bundle {str(bundle)!r}: neither a folder with {INFERENCE_CONFIG} nor an installed bundle "
         f"(installed: {names}); name one of these or a bundle's folder"
     )
+
+
+def segmentation_bundle(bundle: str | Path) -> Path:
+    """The folder of a bundle that segments, see `resolve_bundle`.
+
+    Raises:
+        BundleError: when there is no such bundle, or it has another task.
+    """
+    folder = resolve_bundle(bundle)
+    config = read_record(folder / INFERENCE_CONFIG)
+    if config is not None and "predictor" not in config:  # what cannot be read is said where it is loaded
+        raise BundleError(
+            f"bundle {folder.name} does not segment ({INFERENCE_CONFIG} has no predictor); name one that does, such as "
+            "brats_dropout; those that classify run with medmiss classify or medmiss bundle run"
+        )
+    return folder
 
 
 def load_bundle(bundle: str | Path, overrides: Mapping[str, Any] | None = None) -> ConfigParser:

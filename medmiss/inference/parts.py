@@ -25,4 +25,4 @@ def part_of_process() -> tuple[int, int]:
 def within(job: tuple[int, int], process: tuple[int, int]) -> tuple[int, int]:
     """The part of all that a process has, of the part that its job has."""
     index, number = process
-    return (job[0] - 1) * number + index, job[1] * number
+    return job[0] + (index - 1) * job[1], job[1] * number

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medmiss.cases.errors import CaseError
-from medmiss.cases.files import write_json
+from medmiss.cases.files import read_record, write_json
 from medmiss.cases.masks import PROBABILITIES, record_path
 from medmiss.inference.weights import sha256_of
 
@@ -35,11 +35,7 @@ class Records:
 
     def read(self, case: str) -> Record | None:
         """The record of a case; none when it was never started here or cannot be read."""
-        try:
-            record = json.loads(self._path(case).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return record if isinstance(record, dict) else None
+        return read_record(self._path(case))
 
     def write(self, case: str, record: Record) -> None:
         """Replace the record of a case."""

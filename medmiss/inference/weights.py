@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmiss.inference.bundle import BundleError
+from medmiss.networks.files import read_tensors
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -58,9 +59,9 @@ def load_network(network: nn.Module, weights: str | Path, device: str | torch.de
             "train it, copy its model.pt there, or give the bundle's own folder as bundle_root"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds, by the way a file is broken
-        raise BundleError(f"{path}: not a readable file of weights ({_shortened(error)}); fetch it again") from error
+        state = read_tensors(path)
+    except ValueError as error:
+        raise BundleError(str(error)) from error
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -1,6 +1,6 @@
 """From a tissue map to one patient's healthy anatomy, with the structures that look like tumour and are not.
 
-Two rough trials (docs of the bundles) showed that these confounders decide: a network trained without
+Two rough trials (docs/synthetic-training.md) showed that these confounders decide: a network trained without
 them takes everything bright for a lesion.
 """
 

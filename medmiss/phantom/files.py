@@ -1,7 +1,6 @@
 """Phantoms as files on disk, in the layout of a data set."""
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from medmiss import __version__
 from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_case
-from medmiss.cases.files import write_json
+from medmiss.cases.files import read_record, write_json
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.case import GENERATOR, PhantomCase, make_case
 from medmiss.phantom.tissues import FULL_SHAPE, anatomy_files
@@ -146,7 +145,7 @@ def _finished(
     Raises:
         CaseError: when what is there was made otherwise.
     """
-    before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    before = read_record(record) or {}
     label = layout.label_path(out, name)
     there = [file for file in (label, *(layout.image_path(out, name, word) for word in MODALITIES)) if file.exists()]
     changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in recipe.items() if before.get(key) != value]

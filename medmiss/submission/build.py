@@ -106,10 +106,9 @@ def _convention(name: str, path: Path, labels: str | None) -> LabelConvention:
     if recorded is not None and labels is not None and recorded != labels:
         found = f"labels of {recorded}, as its record says"
         raise CaseError(name, found, f"{labels}, as given", "leave out --labels, or move the masks elsewhere", path)
-    if (key := recorded or labels) not in CONVENTIONS or key is None:
-        found = "no record of the label values" if key is None else f"labels of an unknown convention, {key}"
+    if (key := recorded or labels) is None:
         remedy = "name the convention the masks follow (--labels), since values differ by year"
-        raise CaseError(name, found, f"one of {', '.join(CONVENTIONS)}", remedy, path)
+        raise CaseError(name, "no record of the label values", f"one of {', '.join(CONVENTIONS)}", remedy, path)
     return CONVENTIONS[key]
 
 

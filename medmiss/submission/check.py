@@ -1,11 +1,12 @@
 """A whole submission: its form, its names, the cases it is for, and each of its masks."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from medmiss.cases import CONVENTIONS, Case, recorded_labels
+from medmiss.cases import CONVENTIONS, Case, CaseError, recorded_labels
 from medmiss.cases.layouts import stem_of
 from medmiss.submission.archive import (
     READ_ERRORS,
@@ -232,8 +233,9 @@ class _Check:
             remedy = "pack the masks again"
             self.add("unreadable", member.name, f"a broken entry ({error})", "a file that can be unpacked", remedy)
             return
-        recorded = recorded_labels(member.path, _stem(member.path.name)) if member.path is not None else None
-        recorded = recorded if recorded in CONVENTIONS else None
+        recorded = None
+        with suppress(CaseError):  # of another version: the values themselves are looked at
+            recorded = recorded_labels(member.path, _stem(member.path.name)) if member.path is not None else None
         mask = check_mask(member.name, content, self.challenge, case, recorded)
         self.masks[member.name] = mask
         self.findings += mask.findings

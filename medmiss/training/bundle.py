@@ -53,7 +53,8 @@ def write_run_config(source: Path, config: Any, out: Path) -> None:
     write_json(out / CONFIGS / "inference.json", inference)
     if (source / EVALUATION).is_file():
         evaluation = json.loads((source / EVALUATION).read_text())
-        write_json(out / EVALUATION, {**evaluation, "validate::inferer::roi_size": inference["inferer"]["roi_size"]})
+        window = {f"validate::inferer::{name}": inference["inferer"][name] for name in ("roi_size", "overlap")}
+        write_json(out / EVALUATION, {**evaluation, **window})
     inputs = {name: config[name] for name in PATHS if name in config}
     write_json(out / INPUTS, inputs)
     place = {"bundle_root": ".", "output_dir": "@bundle_root", "resume": False, "quiet": False}

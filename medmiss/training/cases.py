@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from medmiss.cases import Case, CaseError, cases_of, find_cases, read_split, split_cases, write_split
+from medmiss.cases import Case, CaseError, cases_of, find_cases, read_split, split_cases
+from medmiss.cases.files import write_json
 from medmiss.cases.splits import PARTS
 from medmiss.modalities import parse_subset
 
@@ -70,7 +71,7 @@ def partition(
     split = read_split(Path(file)) if file is not None else split_cases((case.name for case in cases), *drawn)
     if record is not None:
         Path(record).parent.mkdir(parents=True, exist_ok=True)
-        write_split(Path(record), split)
+        write_json(Path(record), split)
     parts = {part: cases_of(cases, split[part]) for part in PARTS}
     logger.info("%d cases to train on, %d to validate on, %d held out", *(len(part) for part in parts.values()))
     return parts

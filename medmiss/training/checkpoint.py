@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Events
 
 from medmiss.methods import Method
+from medmiss.networks.files import read_tensors, save_tensors
 from medmiss.training.average import WeightAverage
 from medmiss.training.evaluator import MethodEvaluator
-from medmiss.training.files import save_tensors
 from medmiss.training.trainer import MethodTrainer
 
 logger = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class RunCheckpoint:
             return
         if not self.resume:
             raise FileExistsError(f"{self.path} belongs to an earlier run: resume it or choose another output folder")
-        state = torch.load(self.path, map_location=trainer.state.device, weights_only=True)
+        state = read_tensors(self.path, trainer.state.device, "begin the run anew in another folder")
         self._warn_of_changes(trainer, state["run"])
         self.network.load_state_dict(state["network"])
         trainer.optimizer.load_state_dict(state["optimizer"])

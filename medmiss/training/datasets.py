@@ -16,7 +16,7 @@ from medmiss import __version__
 from medmiss.cases import Case
 from medmiss.cases.errors import CaseError, cause_of
 from medmiss.modalities import parse_subset, presence, subset_name
-from medmiss.training.files import save_tensors
+from medmiss.networks.files import read_tensors, save_tensors
 
 EMPTY = (
     "there is no case in a part of the split: if it is the one to train on, give more labelled cases or a smaller "
@@ -70,7 +70,7 @@ class CachedCases(Dataset):
         """The kept tensors of one case."""
         file = None if self.files is None else self.files[index]
         if file is not None and file.is_file():
-            return _unpacked(torch.load(file, weights_only=True))
+            return _unpacked(read_tensors(file, remedy="remove it"))
         try:
             result = self.transform({"case": self.cases[index]})
         except Exception as error:

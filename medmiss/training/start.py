@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from medmiss.networks.files import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +23,13 @@ def started(network: nn.Module, weights: str | Path | None, device: str | torch.
         device: where the network goes.
 
     Raises:
-        ValueError: when no tensor fits: that would be a random start under another name.
+        ValueError: when the file cannot be read, or no tensor fits: that would be a random start under another name.
     """
     if weights is None:
         return network.to(device)
     own = network.state_dict()
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    named = {name: value for name, value in state.items() if name in own}
+    state = read_tensors(weights)
+    named = {name: value for name, value in state.items() if name in own and isinstance(value, Tensor)}
     fitting = {name: value for name, value in named.items() if own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"{weights}: none of its tensors fits the network; start from weights of the same backbone")

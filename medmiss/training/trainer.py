@@ -1,6 +1,5 @@
 """The one trainer: sums a method's loss terms, logs them and steps."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, cast
@@ -21,8 +20,6 @@ from medmiss.training.datasets import derived_seed
 from medmiss.training.precision import autocast, to_device
 from medmiss.training.progress import is_no_interrupt
 from medmiss.transforms import share_present
-
-logger = logging.getLogger(__name__)
 
 
 class MethodTrainer(SupervisedTrainer):

@@ -76,6 +76,11 @@ def test_the_convention_is_recorded_beside_a_predicted_mask(tmp_path: Path):
     (tmp_path / ".medmiss").mkdir()
     (tmp_path / ".medmiss" / "A.json").write_text(json.dumps({"settings": {"labels": "msd"}}))
     assert recorded_labels(path, "A") == "msd"
+    (tmp_path / ".medmiss" / "A.json").write_text(json.dumps({"settings": {"labels": "brats2099"}}))
+    with pytest.raises(
+        CaseError, match=r"unknown convention, 'brats2099'.*expected one of brats2013.*predict the case"
+    ):
+        recorded_labels(path, "A")
 
 
 @pytest.mark.parametrize(

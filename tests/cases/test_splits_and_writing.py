@@ -17,8 +17,8 @@ from medmiss.cases import (
     read_split,
     split_cases,
     write_case,
-    write_split,
 )
+from medmiss.cases.files import write_json
 
 NAMES = [f"BraTS-GLI-{patient:05d}-{time:03d}" for patient in range(10) for time in range(2)]
 GRID = Grid((6, 7, 8), np.diag([-1.0, -1.0, 1.0, 1.0]))
@@ -62,7 +62,7 @@ def test_an_impossible_split_is_refused(names, shares):
 
 def test_split_files(tmp_path):
     split = split_cases(NAMES)
-    write_split(tmp_path / "split.json", split)
+    write_json(tmp_path / "split.json", split)
     assert read_split(tmp_path / "split.json") == split
 
 
@@ -73,11 +73,15 @@ def test_split_files(tmp_path):
         ('["a"]', "expected"),
         ('{"train": ["a"]}', "expected"),
         (json.dumps({"train": [NAMES[0]], "val": [NAMES[1]]}), "BraTS-GLI-00000 in both"),
-        (json.dumps({"train": ["a"], "val": [], "held_out": ["a"]}), "a in both train and held_out"),
+        (json.dumps({"train": ["a"], "val": [], "held_out": ["a"]}), "a named more than once"),
+        (json.dumps({"train": ["a", "b", "a"], "val": []}), "a named more than once"),
+        (json.dumps({"train": [1], "val": [2]}), "expected"),
+        (json.dumps({"train": "a", "val": []}), "expected"),
+        (b"\xff\xfe", "not JSON"),
     ],
 )
 def test_bad_split_files_are_refused(tmp_path, content, found):
-    (tmp_path / "split.json").write_text(content)
+    (tmp_path / "split.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=found):
         read_split(tmp_path / "split.json")
 

@@ -16,7 +16,9 @@ def bundle(tmp_path: Path) -> Path:
     configs = tmp_path / "idle" / "configs"
     configs.mkdir(parents=True)
     (configs / "metadata.json").write_text('{"task": "a test"}')
-    (configs / "inference.json").write_text('{"inferer": {}, "preprocessing": {"transforms": ["load"]}}')
+    (configs / "inference.json").write_text(
+        '{"inferer": {}, "predictor": {}, "preprocessing": {"transforms": ["load"]}}'
+    )
     train = {"epochs": 14, "val_interval": 5, "network_def": {}, "crop_size": [8, 8, 8], "device": {"name": "cpu"}}
     train |= {"preparation": {"transforms": ["load with labels", "normalise"]}, "start_from": None, "splits": None}
     train |= {"modalities": "all", "modality_drop": "uniform_size", "val_subsets": ["all"]}
@@ -162,7 +164,8 @@ def test_a_run_predicts_as_it_was_trained(tmp_path: Path, bundle: Path):
     content["deployed_def"] = {"_target_": "medmiss.methods.ModalityDropout"}
     config.write_text(json.dumps(content))
     inference = bundle / "configs" / "inference.json"
-    inference.write_text('{"inferer": {"roi_size": [16, 16, 16]}, "preprocessing": {"transforms": ["load"]}}')
+    content = {"inferer": {"roi_size": [16, 16, 16]}, "predictor": {}, "preprocessing": {"transforms": ["load"]}}
+    inference.write_text(json.dumps(content))
 
     found = run_of(bundle, tmp_path / "as_it_is", "--data", tmp_path)["inference"]
     assert found["network_def"] == {"_target_": "medmiss.methods.ModalityDropout"}
@@ -241,3 +244,38 @@ def test_a_run_keeps_its_profile(tmp_path: Path, bundle: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit, match="2"):
         main(["train", "--out", str(tmp_path / "run"), "--resume", "--profile", "published"])
     assert "--profile: the run in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "subsets", "train"])
+@pytest.mark.parametrize("name", ["avmnist", "openi"])
+def test_a_bundle_that_classifies_is_refused(
+    command: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "cases").mkdir()
+    words = {
+        "predict": [str(tmp_path / "cases"), str(tmp_path / "out")],
+        "subsets": [str(tmp_path / "cases"), "--out", str(tmp_path / "out")],
+        "train": ["--data", str(tmp_path / "cases"), "--out", str(tmp_path / "out")],
+    }
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "--bundle", name, *words[command]])
+    assert f"bundle {name} does not segment" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_evaluated_with_the_windows_that_it_predicts_with(tmp_path: Path):
+    from monai.bundle import ConfigParser
+
+    from medmiss.inference.bundle import resolve_bundle
+    from medmiss.training.bundle import write_run_bundle
+
+    source = resolve_bundle("brats_lckd")
+    parser = ConfigParser()
+    parser.read_config([str(source / "configs" / f"{name}.json") for name in ("train", "published")])
+    write_run_bundle(source, parser.get(), tmp_path)
+    predicts, evaluates = (
+        json.loads((tmp_path / "configs" / f"{n}.json").read_text()) for n in ("inference", "evaluate")
+    )
+    for entry in ("roi_size", "overlap"):
+        assert evaluates[f"validate::inferer::{entry}"] == predicts["inferer"][entry]
+    assert predicts["inferer"]["overlap"] != 0.5

@@ -71,6 +71,11 @@ def test_each_side_is_read_by_its_own_year(tmp_path: Path):
     record.parent.mkdir()
     record.write_text(json.dumps({"settings": {"labels": "msd"}}))
     assert dice(Evaluation(protocol, None, "brats2023").score("other", prediction, reference)) == perfect
+    record.write_text(json.dumps({"settings": {"labels": "brats2099"}}))
+    with pytest.raises(CaseError, match="unknown convention, 'brats2099'"):
+        Evaluation(protocol, None, "brats2023").score("other", prediction, reference)
+    assert dice(Evaluation(protocol, "msd", "brats2023").score("other", prediction, reference)) == perfect
+    record.write_text(json.dumps({"settings": {"labels": "msd"}}))
     named = mask(tmp_path / "BraTS-GLI-00001-000-seg.nii.gz", "brats2023")
     assert dice(Evaluation(protocol).score("BraTS-GLI-00001-000", prediction, named)) == perfect
 

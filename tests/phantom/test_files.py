@@ -119,6 +119,15 @@ def test_nothing_else_is_replaced(tmp_path: Path):
     assert mine.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("content", ["[]", '{"status": "do'])
+def test_a_case_whose_record_is_broken_is_not_taken_for_finished(tmp_path: Path, content: str):
+    write_cases(tmp_path, 1, seed=1, shape=SHAPE)
+    (record,) = (tmp_path / ".phantom").glob("*.json")
+    record.write_text(content)
+    with pytest.raises(CaseError, match="no phantom of this set"):
+        write_cases(tmp_path, 1, seed=1, shape=SHAPE)
+
+
 @pytest.mark.parametrize(
     "options", [{"layout": "brats1999"}, {"missing": "t1"}, {"layout": "msd", "missing": "random"}]
 )

@@ -1,5 +1,6 @@
 """Recipes are compared on held-out samples alone."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
 
 def test_the_test_set_is_taken_away_and_no_image_is_met_twice(arrays: dict[str, np.ndarray]):
     found = tune_avmnist.without_test(arrays, Path("mnist"))
-    assert all(len(array) == 0 for name, array in found.items() if name.startswith("test_"))
+    assert [len(found[f"test_{what}"]) for what in ("image", "sound", "label", "speaker")] == [0, 0, 0, 0]
     trained = {image.tobytes() for image in found["train_image"]}
     assert len(found["more_image"]) == 100
     assert trained.isdisjoint(image.tobytes() for image in found["more_image"])
@@ -49,3 +50,13 @@ def test_settings_change_the_recipe():
     assert how.recipe.epochs == AvMnist().recipe.epochs
     with pytest.raises(TypeError, match="chanels"):
         tune_avmnist.changed(AvMnist(), ["chanels=64"])
+
+
+def test_a_wrong_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "data.npz").write_text("no data")
+    words = ["--data", tmp_path / "data.npz", "--mnist", tmp_path, "--system", "lower"]
+    monkeypatch.setattr(sys, "argv", ["tune_avmnist.py", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        tune_avmnist.main()
+    assert stop.value.code == 2
+    assert "expected a file of tools/prepare_avmnist.py" in capsys.readouterr().err

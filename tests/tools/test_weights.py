@@ -97,3 +97,16 @@ def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path: Path, monkeyp
         runpy.run_path(str(TOOLS / "record_scores.py"), run_name="__main__")
     assert stop.value.code == 2
     assert (tmp_path / "bundle" / "docs" / "README.md").read_text() == "# Mine\n"
+
+
+@pytest.mark.parametrize("tool", ["pack_weights.py", "record_scores.py"])
+def test_a_folder_of_something_else_is_refused(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "empty").mkdir()
+    more = ["--what", "x"] if tool == "record_scores.py" else []
+    monkeypatch.setattr(sys, "argv", [tool, str(tmp_path / "empty"), str(tmp_path), *more])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(TOOLS / tool), run_name="__main__")
+    assert stop.value.code == 2
+    assert str(tmp_path / "empty") in capsys.readouterr().err.splitlines()[-1]

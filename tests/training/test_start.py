@@ -1,5 +1,6 @@
 """What a training begins with: another network's weights, where the two are alike."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,13 @@ def test_tensors_of_another_shape_are_warned_about(tmp_path: Path, caplog: pytes
     assert not caplog.records or all(record.levelname == "INFO" for record in caplog.records)
     started(make(ModalityDropout, 2, channels=(4, 12)), tmp_path / "plain.pt")
     assert "have another shape and were not taken" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"text", pickle.dumps([1], protocol=2)])
+def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "broken.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.pt: not a readable file of weights .*; fetch it again"):
+        started(make(ModalityDropout, 0), tmp_path / "broken.pt")
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match=r"list\.pt: a file of list, expected a dictionary"):
+        started(make(ModalityDropout, 0), tmp_path / "list.pt")
