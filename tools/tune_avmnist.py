@@ -23,14 +23,12 @@ import torch
 
 from medmiss.cases import CaseError
 from medmiss.classification import AvMnist, read_avmnist
-from medmiss.classification.experiment import measure_held_out, train_system
+from medmiss.classification.experiment import HELD_OUT, measure_held_out, train_system
 from medmiss.classification.fitting import measured
 from medmiss.classification.sources import read_mnist
 from medmiss.classification.systems import SYSTEMS, readable
 
 OTHERS = 5000
-HELD_OUT = 15
-"""Of each digit."""
 
 
 def main() -> int:

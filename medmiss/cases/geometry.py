@@ -63,11 +63,6 @@ class Grid:
         x, y, z = (_network_size(size, spacing) for size, spacing in self._oriented_axes)
         return x, y, z
 
-    @property
-    def resamples(self) -> bool:
-        """Whether some axis is resampled; without it both ways only permute and flip."""
-        return any(_needs_resampling(spacing) for _, spacing in self._oriented_axes)
-
     def distance_mm(self, other: "Grid") -> float:
         """Largest distance between the places of the same corner voxel in two grids, mm; inf if shapes differ."""
         if self.shape != other.shape:

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     """Layers as an encoder of one level.
 
     Args:
-        layers: from `(P, 1, 28, 28)` to `(P, C)`.
+        layers: from what a modality is, such as `(P, 1, 28, 28)`, to `(P, C)`.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Encode `(P, 1, 28, 28)`; one level, `(P, C)`."""
+        """Encode `(P, ...)`; one level, `(P, C)`."""
         return [self.layers(x)]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
-from medmiss.training.datasets import derived_seed
+from medmiss.training.samplers import ShardSampler
 from medmiss.transforms import DropModalitiesd
 
 SIDE = 28
@@ -175,7 +175,7 @@ class BySubset(Dataset):
         return {**own[0, rows], "row": torch.stack([items, torch.full_like(items, number)], dim=1)}
 
 
-class ShuffledBatches(DistributedSampler):
+class ShuffledBatches(ShardSampler):
     """Keys of `PairedSamples`: each sample once an epoch, in an order from (seed, epoch).
 
     For a `DataLoader` with `batch_size=None`. (`MethodTrainer` sets the epoch, as MONAI does for every
@@ -188,8 +188,7 @@ class ShuffledBatches(DistributedSampler):
     """
 
     def __init__(self, pairs: PairedSamples, batch_size: int, seed: int = 0) -> None:
-        # The sampler draws from the sum of seed and epoch, which neighbouring seeds would share.
-        super().__init__(pairs, num_replicas=1, rank=0, shuffle=True, seed=derived_seed(seed))
+        super().__init__(pairs, shuffle=True, seed=seed)
         self.batch_size = batch_size
 
     def __len__(self) -> int:

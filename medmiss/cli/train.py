@@ -10,7 +10,8 @@ from pydoc import locate
 from typing import Any
 
 from medmiss.cli import DEFAULT_BUNDLE
-from medmiss.modalities import parse_subset
+from medmiss.cli.phantom import positive
+from medmiss.cli.predict import device, subset
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--bundle", metavar="B", help=f"name or folder (default: {DEFAULT_BUNDLE})")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of labelled cases")
-    parser.add_argument("--phantoms", type=_positive, metavar="N", help="synthetic cases to train on, instead of DIR")
+    parser.add_argument("--phantoms", type=positive, metavar="N", help="synthetic cases to train on, instead of DIR")
     parser.add_argument("--tissues", type=Path, metavar="PATH", help="tissue map or atlas for the synthetic cases")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: runs/<bundle>)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="which cases train and which validate")
     parser.add_argument(
-        "--subset", metavar="M,...", help="train for these modalities alone, such as flair,t2 (dedicated training)"
+        "--subset",
+        type=subset,
+        metavar="M,...",
+        help="train for these modalities alone, such as flair,t2 (dedicated training)",
     )
     parser.add_argument(
-        "--epochs", type=_positive, metavar="N", help="epochs of the whole run (default: the bundle's, 300)"
+        "--epochs", type=positive, metavar="N", help="epochs of the whole run (default: the bundle's, 300)"
     )
     parser.add_argument(
         "--profile", choices=PROFILES, default="light", help="size and recipe (default: %(default)s, see below)"
@@ -88,12 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start-from", metavar="B", help="bundle or run whose weights are taken where they fit, instead of random ones"
     )
     parser.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="samples a step (default: the bundle's: 2, brats_mmanet 4)"
+        "--batch-size", type=positive, metavar="N", help="samples a step (default: the bundle's: 2, brats_mmanet 4)"
     )
     parser.add_argument(
         "--seed", type=int, metavar="S", help="of the weights, the split and what a training draws (default: 0)"
     )
-    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--device", type=device, metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="of the forward pass")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare samples")
     parser.add_argument(
@@ -198,11 +202,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
     if args.device is not None:
         overrides["device::name"] = args.device
     if args.subset is not None:
-        try:
-            subset = ",".join(parse_subset(args.subset))
-        except ValueError as error:
-            raise argparse.ArgumentError(None, f"--subset: {error}") from error
-        overrides |= {"modalities": subset, "modality_drop": "none", "val_subsets": ["all"]}
+        overrides |= {"modalities": ",".join(args.subset), "modality_drop": "none", "val_subsets": ["all"]}
     for setting in args.set:
         name, equals, value = setting.partition("=")
         if not equals:
@@ -339,12 +339,6 @@ def _plan(parser: Any, out: Path) -> str:
 
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
-    return int(text)
 
 
 def value_of(text: str) -> Any:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medmiss.evaluation.picture import save_png
-from medmiss.evaluation.run_plots import DPI, MODALITY_COLOURS
+from medmiss.evaluation.plots import DPI
+from medmiss.evaluation.run_plots import MODALITY_COLOURS
 from medmiss.evaluation.statistics import SUBSET_NAMES
 from medmiss.modalities import DISPLAY_NAMES
 

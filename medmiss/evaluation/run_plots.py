@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from medmiss.cases import REGIONS
 from medmiss.evaluation.picture import save_png
+from medmiss.evaluation.plots import DPI
 from medmiss.modalities import DISPLAY_NAMES
 
-DPI = 130
 MODALITY_COLOURS = dict(zip(DISPLAY_NAMES.values(), ("#0072b2", "#999999", "#d55e00", "#009e73"), strict=True))
 """By display name; Okabe and Ito's, which the colour-blind can tell apart."""
 REGION_LINES = {"ET": "#c49a00", "TC": "#e41a1c", "WT": "#4daf4a"}

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from medmiss.cases import REGIONS, Case, CaseError, Grid
 from medmiss.inference.reading import prepare
-
-Box = tuple[tuple[int, int, int], tuple[int, int, int]]
+from medmiss.transforms.crop import Box
 
 
 @dataclass(frozen=True)

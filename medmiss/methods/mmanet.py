@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.networks.utils import eval_mode
 from torch import Tensor, distributed, nn
 
 from medmiss.cases import CONVENTIONS
@@ -284,11 +285,9 @@ class CombinationMining:
         Raises:
             ValueError: when no sample has all modalities.
         """
-        training = self.method.training
-        self.method.eval()
-        with torch.random.fork_rng(devices=[]):  # data loaders draw from the generator of training
+        # Data loaders draw from the generator of training.
+        with eval_mode(self.method), torch.random.fork_rng(devices=[]):
             counts = self._counts()
-        self.method.train(training)
         shares = (counts + 1) / (counts + 1).sum(dim=1, keepdim=True)
         return (shares[0] * (shares[0] / shares[1:]).log()).sum(dim=1)
 

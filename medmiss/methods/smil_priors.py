@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.networks.utils import eval_mode
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -80,22 +81,19 @@ class KMeansPriors:
             reconstruction.fitted.fill_(True)
             logger.info("%d priors of modality %d from %d complete samples", len(priors), modality, len(points))
 
-    @torch.no_grad()
     def _features(self) -> list[np.ndarray]:
         """Both modalities' features of the complete samples, `(samples, C_i)`, without dropout."""
         network = self.method.network
         device = next(network.parameters()).device
         rows: list[list[np.ndarray]] = [[], []]
-        training = network.training
-        network.eval()
-        with torch.random.fork_rng(devices=[]):  # data loaders draw from the generator of training
+        # Data loaders draw from the generator of training.
+        with eval_mode(network), torch.random.fork_rng(devices=[]):
             for batch in self.data_loader:
                 complete = batch["available"].all(dim=1)
                 if complete.any():
                     whole = (batch[key][complete].to(device) for key in ("image", "available"))
                     for modality, features in enumerate(network.encode(*whole)):
                         rows[modality].append(features.double().cpu().numpy())
-        network.train(training)
         return [np.concatenate(blocks) if blocks else np.zeros((0, 0)) for blocks in rows]
 
 

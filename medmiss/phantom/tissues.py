@@ -63,7 +63,6 @@ def _texture(file: Path, tissues: Tensor, first: Path, grid: Grid) -> Tensor:
     return texture.nan_to_num().clamp(min=-STRONGEST_TEXTURE, max=STRONGEST_TEXTURE)
 
 
-@lru_cache(maxsize=2)
 def read_tissues(path: Path, shape: tuple[int, int, int] = FULL_SHAPE) -> Tensor:
     """Read a tissue map such as SRI24's (`tissues`: 1 CSF, 2 GM, 3 WM) onto a grid of `shape`.
 

@@ -34,7 +34,7 @@ class SubsetMetric(Metric):
         super().__init__()
 
     def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
-        """The scores of a batch, `(B, K)`."""
+        """The scores of a batch, a line a sample: `(B, K)`, or what `summary` takes."""
         raise NotImplementedError
 
     def summary(self, values: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ from typing import Any
 import torch.distributed
 from torch.utils.data import Dataset, DistributedSampler
 
+from medmiss.losses.joint import processes
 from medmiss.training.datasets import derived_seed
 
 
 class ShardSampler(DistributedSampler):
     """Every item once, in order, shared out over the processes (one process when not distributed).
 
-    Where the shares are uneven, the first items are visited twice; `RegionDice` counts them once.
+    Where the shares are uneven, the first items are visited twice; `SubsetMetric` counts them once.
 
     Args:
         dataset: what is sampled.
@@ -21,11 +22,11 @@ class ShardSampler(DistributedSampler):
     """
 
     def __init__(self, dataset: Dataset, shuffle: bool = False, seed: int = 0) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        number = processes()
         super().__init__(
             dataset,
-            num_replicas=torch.distributed.get_world_size() if distributed else 1,
-            rank=torch.distributed.get_rank() if distributed else 0,
+            num_replicas=number,
+            rank=torch.distributed.get_rank() if number > 1 else 0,
             shuffle=shuffle,
             seed=derived_seed(seed),  # of the sum of it and the epoch the order is drawn, which neighbours would share
         )

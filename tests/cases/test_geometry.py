@@ -68,7 +68,7 @@ def test_brats_is_the_networks_own_grid():
     grid = Grid((5, 6, 7), np.array([[-1.0, -0.0, 0, 0], [0, -1, 0, 239], [0, 0, 1, 0], [0, 0, 0, 1]]))
     array = np.arange(210).reshape(5, 6, 7)
     np.testing.assert_array_equal(grid.to_network(array, "nearest"), array)
-    assert (grid.network_shape, grid.resamples, grid.voxel_volume_mm3) == ((5, 6, 7), False, 1.0)
+    assert (grid.network_shape, grid.voxel_volume_mm3) == ((5, 6, 7), 1.0)
     assert not np.signbit(grid.affine[0, 1])
 
 
@@ -77,7 +77,6 @@ def test_spacing_and_volume_follow_the_array_axes():
     assert grid.spacing == (5, 1, 2)
     assert grid.voxel_volume_mm3 == pytest.approx(10)
     assert grid.network_shape == (5, 11, 16)  # x of 5 at 1 mm, y of 6 at 2 mm, z of 4 at 5 mm
-    assert grid.resamples
 
 
 def test_distance_between_grids():

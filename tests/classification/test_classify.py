@@ -128,8 +128,11 @@ def test_rates_are_the_experiments_or_those_asked_for():
 
 
 def test_the_help_names_what_there_is():
+    from medmiss.classification import avmnist, openi_experiment
     from medmiss.classification.experiments import EXPERIMENTS
     from medmiss.classification.systems import SYSTEMS
 
     assert set(classify.METHODS) == set(SYSTEMS)
     assert set(classify.EXPERIMENTS) == set(EXPERIMENTS)
+    assert classify.VARIANTS == avmnist.VARIANTS
+    assert classify.KNOWN["openi"] == openi_experiment.METHODS
