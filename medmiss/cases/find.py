@@ -8,7 +8,7 @@ from pathlib import Path
 from medmiss.cases.case import Case, ImageSource
 from medmiss.cases.errors import CaseError
 from medmiss.cases.files import RECORDS
-from medmiss.cases.layouts import LAYOUTS, Layout, is_label, is_segmentation, modalities_in, stem_of
+from medmiss.cases.layouts import LAYOUTS, is_label, is_segmentation, modalities_in, stem_of
 from medmiss.modalities import ALIASES, DISPLAY_NAMES, MODALITIES
 
 _LOGGER = logging.getLogger(__name__)
@@ -17,15 +17,14 @@ _NAMES = "files named by modality, such as flair.nii.gz or <case>_t1ce.nii.gz"
 _MAX_DEPTH = 3
 
 
-def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
+def find_cases(path: Path | str) -> list[Case]:
     """Find the case or cases at a place.
 
     A label is an image file named so; a segmentation of Slicer (`.seg.nrrd`) is none, since it may be made of a mask.
 
     Args:
         path: a case folder, a folder of cases (up to three levels deep), an MSD folder (with `imagesTr` or
-            `imagesTs`, or one of these), or one 4-D file, which is taken for MSD's.
-        layout: key of `LAYOUTS` to insist on; by default each folder's file names tell.
+            `imagesTs`, or one of these), or one 4-D file, which is taken for MSD's. File names tell the layout.
 
     Returns:
         Cases sorted by name. In a folder of cases, one whose files are ambiguous or have no known name comes
@@ -33,16 +32,12 @@ def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
 
     Raises:
         CaseError: when there is no such place, no case, a single case with a problem, or two cases of one name.
-        ValueError: when the layout is unknown.
     """
-    if layout is not None and layout not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
     place = Path(path).absolute()
     if not place.exists():
         raise CaseError(place.name, "no file or folder of this name", "a case", "check the path", file=place)
     place = place.resolve() if place.name in ("", "..") else place
-    wanted = LAYOUTS[layout] if layout else None
-    cases = [_stacked_case(place)] if place.is_file() else _search(place, wanted, _MAX_DEPTH)
+    cases = [_stacked_case(place)] if place.is_file() else _search(place, _MAX_DEPTH)
     if not cases:
         remedy = "check the path, or name the files one by one (--flair, --t1, --t1c, --t2)"
         raise CaseError(place.name, "no images", _NAMES, remedy, file=place)
@@ -56,13 +51,13 @@ def find_cases(path: Path | str, layout: str | None = None) -> list[Case]:
     return cases
 
 
-def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -> Case:
+def case_from_files(images: Mapping[str, Path | str]) -> Case:
     """Make a case of files named one by one.
+
+    Its name is the name without the modality of the first file that exists, or its folder's name where nothing is left.
 
     Args:
         images: modality (any alias) to file.
-        name: of the case; by default the name without the modality of the first file that exists, or its
-            folder's name where nothing is left.
 
     Raises:
         CaseError: when there is none, a file does not exist or a modality is named twice.
@@ -75,13 +70,13 @@ def case_from_files(images: Mapping[str, Path | str], name: str | None = None) -
             raise ValueError(f"unknown modality {word!r}: expected some of {', '.join(MODALITIES)}")
         path = Path(file).absolute()
         if modality in sources:
-            raise _ambiguous(name or path.name, modality, sources[modality].path, path)
+            raise _ambiguous(path.name, modality, sources[modality].path, path)
         sources[modality] = ImageSource(path)
     if not sources:
-        raise CaseError(name or "(unnamed)", "no image", "at least one", "give --flair, --t1, --t1c or --t2")
+        raise CaseError("(unnamed)", "no image", "at least one", "give --flair, --t1, --t1c or --t2")
     ordered = {modality: sources[modality] for modality in MODALITIES if modality in sources}
     there = [source.path for source in ordered.values() if source.path.is_file()]
-    name = name or (_name_of(there[0]) if there else "(unnamed)")
+    name = _name_of(there[0]) if there else "(unnamed)"
     for source in ordered.values():
         if source.path not in there:
             raise CaseError(name, "no file of this name", "an image", "check the path", file=source.path)
@@ -93,32 +88,28 @@ def is_file(path: Path) -> bool:
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
-def _search(folder: Path, layout: Layout | None, depth: int) -> list[Case]:
+def _search(folder: Path, depth: int) -> list[Case]:
     children = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
-    if layout is None or layout.stacked:
-        if folder.name in _MSD_FOLDERS:
-            return [_stacked_case(child) for child in children if is_file(child) and stem_of(child) is not None]
-        stacked = [child for child in children if child.is_dir() and child.name in _MSD_FOLDERS]
-        if stacked or layout is not None:
-            return [case for place in stacked for case in _search(place, layout, depth)]
-    case = _folder_case(folder, [child for child in children if is_file(child)], layout)
+    if folder.name in _MSD_FOLDERS:
+        return [_stacked_case(child) for child in children if is_file(child) and stem_of(child) is not None]
+    stacked = [child for child in children if child.is_dir() and child.name in _MSD_FOLDERS]
+    if stacked:
+        return [case for place in stacked for case in _search(place, depth)]
+    case = _folder_case(folder, [child for child in children if is_file(child)])
     found = [case] if case is not None else []
     if depth > 0 and (case is None or case.problem is not None):
-        deeper = [case for child in children if child.is_dir() for case in _search(child, layout, depth - 1)]
+        deeper = [case for child in children if child.is_dir() for case in _search(child, depth - 1)]
         return deeper or found
     return found
 
 
-def _folder_case(folder: Path, files: list[Path], layout: Layout | None) -> Case | None:
+def _folder_case(folder: Path, files: list[Path]) -> Case | None:
     """The case whose files lie in this folder; None when there is no image file at all."""
     stems = {file: stem for file in files if (stem := stem_of(file)) is not None}
     if not stems:
         return None
     name = folder.name
-    if layout is None or layout.name == "plain":
-        named = {file: modalities_in(stem) for file, stem in stems.items()}
-    else:
-        named = {file: (modality,) for file, stem in stems.items() if (modality := layout.modality(stem))}
+    named = {file: modalities_in(stem) for file, stem in stems.items()}
     images: dict[str, ImageSource] = {}
     problem: CaseError | None = None
     for file, modalities in named.items():
@@ -138,9 +129,8 @@ def _folder_case(folder: Path, files: list[Path], layout: Layout | None) -> Case
         problem = CaseError(name, f"no image of a known name among {files_there}", _NAMES, remedy, file=folder)
     if problem is not None:
         return Case(name, {}, problem=problem)
-    if layout is None:
-        image_stems = [stem for file, stem in stems.items() if named[file]]
-        layout = next(row for row in LAYOUTS.values() if row.name == "plain" or row.describes(name, image_stems))
+    image_stems = [stem for file, stem in stems.items() if named[file]]
+    layout = next(row for row in LAYOUTS.values() if row.name == "plain" or row.describes(name, image_stems))
     ordered = {modality: images[modality] for modality in MODALITIES if modality in images}
     return Case(name, ordered, _label(name, stems), layout.name, layout.convention)
 

@@ -129,16 +129,6 @@ def test_the_decathlon_stacks_modalities(tmp_path, touch):
     assert (test.name, test.label) == ("BRATS_485", None)
     assert find_cases(tmp_path / "imagesTr") == [train]
     assert find_cases(tmp_path / "imagesTr" / "BRATS_001.nii.gz") == [train]
-    assert find_cases(tmp_path, layout="msd") == [train, test]
-    assert all(case.problem for case in find_cases(tmp_path, layout="brats2023"))
-
-
-def test_a_layout_can_be_insisted_on(tmp_path, touch):
-    touch(tmp_path / "BraTS-GLI-00001-000", "BraTS-GLI-00001-000-t1c.nii.gz", "my_t1c_copy.nii.gz")
-    (case,) = find_cases(tmp_path, layout="brats2024")
-    assert (case.convention, case.images["t1c"].path.name) == ("brats2024", "BraTS-GLI-00001-000-t1c.nii.gz")
-    with pytest.raises(ValueError, match="brats2018"):
-        find_cases(tmp_path, layout="brats1999")
 
 
 def test_paths_are_absolute_whatever_the_user_typed(tmp_path, touch, monkeypatch):
@@ -177,7 +167,6 @@ def test_explicit_files_name_their_case(tmp_path, touch, files, name):
     case = case_from_files({modality: tmp_path / file for modality, file in files.items()})
     assert (case.name, case.layout, case.convention) == (name, "files", "brats2018")
     assert list(case.images) == list(case.available)
-    assert case_from_files({"t2": tmp_path / files[next(iter(files))]}, name="mine").name == "mine"
 
 
 def test_explicit_files_are_checked(tmp_path, touch):

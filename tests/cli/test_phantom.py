@@ -13,7 +13,8 @@ from medmiss.phantom.tissues import FULL_SHAPE
 def test_cases_of_the_layout_and_shape_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     words = [str(tmp_path / "set"), "--cases", "2", "--layout", "brats2023", "--shape", "40,42,32", "--seed", "4"]
     assert main(["phantom", *words]) == 0
-    cases = find_cases(tmp_path / "set", "brats2023")
+    cases = find_cases(tmp_path / "set")
+    assert {case.layout for case in cases} == {"brats2023"}
     assert [case.name for case in cases] == ["BraTS-GLI-90001-000", "BraTS-GLI-90002-000"]
     assert read_case(cases[0]).grid.shape == (40, 42, 32)
     assert "2 cases in" in caplog.text
