@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmiss.cli import classify_openi
+from medmiss.cli.classify_runs import carry_out, claim, cores, write_table
 from medmiss.cli.phantom import positive
 
 if TYPE_CHECKING:
@@ -115,13 +116,11 @@ def classify_digits(args: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, f"--variant: {words}")
     from dataclasses import asdict, replace
 
-    from medmiss.cases import write_atomically
     from medmiss.classification import read_avmnist
     from medmiss.classification.experiment import AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
-    from medmiss.classification.runs import Results, run_all
+    from medmiss.classification.runs import Results
     from medmiss.classification.tables import markdown, table_of
-    from medmiss.inference.records import remember
 
     name = args.experiment or EXPERIMENTS[0]
     experiment = TABLES[name]
@@ -141,25 +140,16 @@ def classify_digits(args: argparse.Namespace) -> int:
     settings = {"task": "avmnist", "data": fingerprint(file), "recipe": asdict(how), "methods": how.setup().options}
     if args.data.is_dir():
         settings["downloads"] = told(args.data)
-    changed = remember(args.out, settings)
-    if changed:
-        raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
+    claim(args.out, settings)
     results = Results(args.out / "results.csv")
     runs = experiment.runs(methods, rates, args.seeds)
-    failures: list[str] = []
-    if not args.tables:
-        failures = run_all(results, runs, digits_trainer, (file, how), args.jobs or cores(), not args.quiet)
-    for failure in failures:
-        logger.error("%s", failure)
+    status = carry_out(args, results, runs, digits_trainer, (file, how), args.jobs or cores())
     there = {run.method for run in experiment.runs(METHODS, rates, args.seeds) if run in results.found}
     shown = [m for m in METHODS if m in methods or m in there]
     table = table_of(results, experiment, shown, rates, args.seeds)
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
-    write_atomically(args.out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
-    text = markdown(table, experiment)
-    write_atomically(args.out / f"{stem}.md", text.encode())
-    print(text)
-    return 1 if failures else 0
+    write_table(args.out, stem, table, markdown(table, experiment))
+    return status
 
 
 TASKS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -225,10 +215,3 @@ def fingerprint(file: Path) -> str:
     from hashlib import sha256
 
     return sha256(file.read_bytes()).hexdigest()[:16]
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,11 @@
 """The data set `openi` of `medmiss classify`: chest X-rays and their reports."""
 
 import argparse
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medmiss.cli.classify_runs import carry_out, claim, cores, write_table
 from medmiss.cli.predict import device
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from medmiss.classification.openi_experiment import OpenI
     from medmiss.classification.openi_sets import Images
     from medmiss.classification.runs import Train
-
-logger = logging.getLogger(__name__)
 
 METHODS = ("text", "image", "concat", "shaspec")
 OWN = ("images", "views", "text_rate", "device")
@@ -57,13 +55,10 @@ def classify_reports(args: argparse.Namespace) -> int:
     methods = _methods(args)
     from dataclasses import asdict, replace
 
-    from medmiss.cases import write_atomically
     from medmiss.classification.openi import read_reports
     from medmiss.classification.openi_experiment import OpenI, ReportRun, markdown_of_reports, table_of_reports
     from medmiss.classification.openi_sets import read_images
-    from medmiss.classification.runs import Results, run_all
-    from medmiss.cli.classify import cores
-    from medmiss.inference.records import remember
+    from medmiss.classification.runs import Results
     from medmiss.inference.weights import select_device
 
     place = select_device(args.device or "cpu")
@@ -73,9 +68,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     reports = [report for report in read_reports(args.data) if report.images]
     images = read_images(reports, args.images, args.views) if args.images else None
     settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": asdict(how)}
-    changed = remember(args.out, settings)
-    if changed:
-        raise argparse.ArgumentError(None, f"--out: {args.out} has results made with other settings ({changed})")
+    claim(args.out, settings)
     runs = [
         ReportRun.of(method, image_rate, text_rate, seed)
         for seed in range(args.seeds)
@@ -85,17 +78,10 @@ def classify_reports(args: argparse.Namespace) -> int:
     ]
     results = Results(args.out / "results.csv", ReportRun, "auc")
     jobs = (args.jobs or cores()) if place.type == "cpu" else 1
-    failures: list[str] = []
-    if not args.tables:
-        failures = run_all(results, runs, reports_trainer, (reports, images, how, place), jobs, not args.quiet)
-    for failure in failures:
-        logger.error("%s", failure)
+    status = carry_out(args, results, runs, reports_trainer, (reports, images, how, place), jobs)
     table = table_of_reports(results, runs)
-    write_atomically(args.out / "table.csv", table.to_csv(index=False, float_format="%.4g").encode())
-    text = markdown_of_reports(table, caption(reports, how))
-    write_atomically(args.out / "table.md", text.encode())
-    print(text)
-    return 1 if failures else 0
+    write_table(args.out, "table", table, markdown_of_reports(table, caption(reports, how)))
+    return status
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
