@@ -44,6 +44,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How two sets of settings differ, in words; empty when they are the same."""
+    return "; ".join(
+        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+
+
 def lock_of(path: Path) -> FileLock:
     """A lock for a file that several processes change, such as the jobs of an array; to be used with `with`."""
     lock = path.parent / RECORDS / f"{path.name}.lock"

@@ -186,8 +186,8 @@ def begin(
     Raises:
         argparse.ArgumentError: when it does and `overwrite` is not given.
     """
+    from medmiss.cases.files import changes
     from medmiss.evaluation.subsets import PROTOCOL
-    from medmiss.inference.records import changes
     from medmiss.inference.report import network_settings
 
     settings = {**network_settings(predictor, facts["weights"]["sha256"]), "protocol": PROTOCOL}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medmiss.cases.errors import CaseError
-from medmiss.cases.files import read_record, write_json
+from medmiss.cases.files import changes, read_record, write_json
 from medmiss.cases.masks import PROBABILITIES, record_path
 from medmiss.inference.weights import sha256_of
 
@@ -156,12 +156,3 @@ def remember(folder: Path, settings: Record) -> str:
         return changes(before, json.loads(json.dumps(settings)))
     write_json(file, settings)
     return ""
-
-
-def changes(before: Record, now: Record) -> str:
-    """How two sets of settings differ, in words; empty when they are the same."""
-    return "; ".join(
-        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    )

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from medmiss import __version__
 from medmiss.cases import CONVENTIONS, LAYOUTS, CaseError, Grid, LabelConvention, Layout, write_case
-from medmiss.cases.files import read_record, write_json
+from medmiss.cases.files import changes, read_record, write_json
 from medmiss.modalities import MODALITIES
 from medmiss.phantom.case import GENERATOR, PhantomCase, make_case
 from medmiss.phantom.tissues import FULL_SHAPE, anatomy_files
@@ -148,11 +148,9 @@ def _finished(
     before = read_record(record) or {}
     label = layout.label_path(out, name)
     there = [file for file in (label, *(layout.image_path(out, name, word) for word in MODALITIES)) if file.exists()]
-    changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in recipe.items() if before.get(key) != value]
+    changed = changes({key: before.get(key) for key in recipe}, recipe)
     if there and changed:
-        found = (
-            f"a phantom made otherwise ({'; '.join(changed)})" if before else "files that are no phantom of this set"
-        )
+        found = f"a phantom made otherwise ({changed})" if before else "files that are no phantom of this set"
         raise CaseError(
             name, found, "no such case, or the same phantom", "choose another folder, or remove it", file=there[0]
         )
