@@ -96,7 +96,7 @@ def positive(text: str) -> int:
     """A whole number above 0."""
     number = natural(text)
     if number == 0:
-        raise argparse.ArgumentTypeError("expected at least 1")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
     return number
 
 
