@@ -193,7 +193,7 @@ class ShuffledBatches(ShardSampler):
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return -(-self.total_size // self.batch_size)
+        return -(-self.num_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over `(epoch, indices)`."""
