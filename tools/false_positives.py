@@ -1,13 +1,14 @@
 """What a bundle marks where there is no tumour: volumes of ET, TC and WT in ml.
 
     python tools/false_positives.py --out DIR [--bundle B] [--cases FOLDER ...] [--sri24 DIR] [--phantoms N]
-                                      [--tissues PATH]
+                                      [--tissues PATH] [--modalities M,... ...]
 
-Predicts from all modalities that a case has: the cases of each FOLDER (such as patients with multiple sclerosis),
-the SRI24 atlas's own head (T1 `spgr`, T2 `late`, and the proton-density image `erly` in the place of FLAIR, cut to its
-tissue map), and N healthy phantoms, procedural or on the anatomy of PATH. Writes DIR/false_positives.csv (group, case,
-modalities, et_ml, tc_ml, wt_ml) and prints it with the median of each group. What is predicted already is not predicted
-again. A case that fails is named, and the table is of the others.
+Predicts from all modalities that a case has, or from each of the subsets --modalities: the cases of each FOLDER (such
+as patients with multiple sclerosis), the SRI24 atlas's own head (T1 `spgr`, T2 `late`, and the proton-density image
+`erly` in the place of FLAIR, cut to its tissue map), and N healthy phantoms, procedural or on the anatomy of PATH.
+Writes DIR/false_positives.csv (group, asked, case, modalities, et_ml, tc_ml, wt_ml) and prints it with the median of
+each group and subset. What is predicted already is not predicted again. A case that fails is named, and the table is
+of the others.
 
 Exit status: 0 done, 1 some case failed, 2 wrong usage.
 """
@@ -39,6 +40,9 @@ def main() -> int:
     parser.add_argument("--phantoms", type=int, default=0, help="healthy phantoms (default: none)")
     parser.add_argument("--tissues", type=Path, help="anatomy of the phantoms, as medmiss phantom takes it")
     parser.add_argument("--shape", default="240,240,155", help="voxels of a phantom (default: %(default)s)")
+    parser.add_argument(
+        "--modalities", nargs="+", default=["all"], metavar="M,...", help="subsets to predict from, such as flair,t2"
+    )
     args = parser.parse_args()
     names = [folder.resolve().name for folder in args.cases]
     names += ["sri24"] * (args.sri24 is not None) + ["phantoms"] * bool(args.phantoms)
@@ -55,18 +59,22 @@ def main() -> int:
     if args.phantoms:
         words = ["--healthy", *([] if args.tissues is None else ["--tissues", args.tissues])]
         groups["phantoms"] = running.phantoms(args.out / "cases" / "phantoms", args.phantoms, args.shape, *words)
-    found = {name: volumes(name, folder, args.bundle, args.out) for name, folder in groups.items() if folder}
-    failed = {name: found[name][1] if name in found else "not made" for name in groups}
-    for name, what in failed.items():
-        if what:
-            print(f"{name}: {what}, see above", file=sys.stderr)
-    tables = [table for table, _ in found.values() if len(table)]
+    failed, tables = False, []
+    for name, folder in groups.items():
+        for subset in args.modalities:
+            table, problem = volumes(name, folder, subset, args.bundle, args.out) if folder else (None, "not made")
+            if problem:
+                print(f"{name} from {subset}: {problem}, see above", file=sys.stderr)
+                failed = True
+            if table is not None and len(table):
+                tables.append(table)
     if tables:
         table = pd.concat(tables)
         write_atomically(args.out / "false_positives.csv", table.to_csv(index=False).encode())
         print(table.to_string(index=False))
-        print("\nmedian\n" + table.groupby("group", sort=False)[list(REGIONS.values())].median().to_string())
-    return 1 if any(failed.values()) else 0
+        medians = table.groupby(["group", "asked"], sort=False)[list(REGIONS.values())].median()
+        print(f"\nmedian\n{medians.to_string()}")
+    return 1 if failed else 0
 
 
 def atlas_case(atlas: Path, folder: Path) -> Path | None:
@@ -81,14 +89,19 @@ def atlas_case(atlas: Path, folder: Path) -> Path | None:
     return folder
 
 
-def volumes(group: str, cases: Path, bundle: str, out: Path) -> tuple[pd.DataFrame, str]:
-    """Predict a folder of cases; a line a case that is predicted, and what failed, empty when nothing did."""
-    masks = out / "masks" / group
+def volumes(group: str, cases: Path, subset: str, bundle: str, out: Path) -> tuple[pd.DataFrame, str]:
+    """Predict a folder of cases from a subset of the modalities, or `"all"`.
+
+    Returns:
+        A line a case that is predicted, and what failed, empty when nothing did.
+    """
+    masks = out / "masks" / subset / group
     report = masks / "run.json"
     report.unlink(missing_ok=True)  # what fails early writes none
     failed = ""
     try:
-        running.medmiss("predict", cases, masks, "--bundle", bundle, "--report", report)
+        words = [] if subset == "all" else ["--modalities", subset]
+        running.medmiss("predict", cases, masks, "--bundle", bundle, *words, "--report", report)
     except subprocess.CalledProcessError:
         failed = "not all cases predicted"
     rows, names = [], []
@@ -96,8 +109,8 @@ def volumes(group: str, cases: Path, bundle: str, out: Path) -> tuple[pd.DataFra
         if case["status"] == "failed":
             names.append(case["case"])
             continue
-        words = {"group": group, "case": case["case"], "modalities": "+".join(case["modalities_used"])}
-        rows.append({**words, **{name: case["volumes_ml"][region] for region, name in REGIONS.items()}})
+        told = {"group": group, "asked": subset, "case": case["case"], "modalities": "+".join(case["modalities_used"])}
+        rows.append({**told, **{name: case["volumes_ml"][region] for region, name in REGIONS.items()}})
     return pd.DataFrame(rows), f"{failed} ({', '.join(names)} failed)" if names else failed
 
 

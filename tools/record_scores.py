@@ -2,7 +2,8 @@
 
     python tools/record_scores.py SCORES BUNDLE --what "mean Dice on three real cases, post-processed"
 
-SCORES is the folder that `medmiss subsets CASES --bundle BUNDLE --out SCORES` wrote. The means of the post-processed
+SCORES is the folder that `medmiss subsets CASES --bundle BUNDLE --out SCORES` wrote; scores of other weights than
+those that BUNDLE has are refused. The means of the post-processed
 masks become `eval_metrics` of BUNDLE/configs/metadata.json, from which `medmiss predict` says what to expect; the
 tables by subset and by case, and from which modalities a region is a guess, stand in BUNDLE/docs/README.md between the
 lines `<!-- scores -->` and `<!-- end of scores -->`, which must be there.
@@ -18,7 +19,8 @@ import running
 from medmiss.cases import REGIONS, write_atomically
 from medmiss.cases.files import write_json
 from medmiss.evaluation.statistics import by_subset
-from medmiss.inference.trust import GUESS, ROUGH, verdict
+from medmiss.inference.trust import GUESS, ROUGH, WEIGHTS, verdict
+from medmiss.inference.weights import sha256_of
 
 BEGIN, END = "<!-- scores -->", "<!-- end of scores -->"
 RAW, FINAL = "dice", "dice_postprocessed"
@@ -34,14 +36,19 @@ def main() -> int:
     card = args.bundle / "docs" / "README.md"
     try:
         scores = pd.read_csv(args.scores / "subsets.csv", dtype={"case": str})
+        measured = json.loads((args.scores / "settings.json").read_text(encoding="utf-8"))["settings"]["weights"]
+        weights = sha256_of(args.bundle / "models" / "model.pt")
         before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     except OSError as error:
         parser.error(str(error))
     _, end, after = rest.partition(END)
     if not begin or not end:
         parser.error(f"{card} lacks the lines {BEGIN} and {END}")
+    if measured != weights:
+        parser.error(f"{args.scores} has scores of the weights {measured[:12]}, {args.bundle} has {weights[:12]}")
     metadata = args.bundle / "configs" / "metadata.json"
-    content = json.loads(metadata.read_text(encoding="utf-8")) | {"eval_metrics": {args.what: trusted(scores)}}
+    metrics = {WEIGHTS: weights, args.what: trusted(scores)}
+    content = json.loads(metadata.read_text(encoding="utf-8")) | {"eval_metrics": metrics}
     tables = "\n\n".join(
         (
             means_table(scores),

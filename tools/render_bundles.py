@@ -2,11 +2,12 @@
 
     python tools/render_bundles.py [--check]
 
-`tools/bundle_template/` holds the configurations that all bundles have, and one file a bundle with what is its
+`tools/bundle_template/` holds the configurations that all bundles have, the part that all cards (docs/README.md) have
+between the lines `<!-- shared -->` and `<!-- end of shared -->`, and one file a bundle with what is its
 own: `metadata` entries, the `network_def` of training, the `deployed_def` of inference where that is another
 network, and entries by configuration id for each configuration file (`train`, `published`, ...). A configuration
 named in `ONLY_WHERE_NAMED` is rendered for the bundles that have entries for it. What is measured on a bundle's
-weights (`eval_metrics` in its metadata, its docs and models) belongs to the bundle and is left as it is.
+weights (`eval_metrics` in its metadata, the rest of its card, its models) belongs to the bundle and is left as it is.
 
 `--check` writes nothing, names the files that differ and exits with 1.
 """
@@ -22,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "tools" / "bundle_template"
 BUNDLES = ROOT / "bundles"
 ONLY_WHERE_NAMED = ("published",)
+CARD = "docs/README.md"
+BEGIN, END = "<!-- shared -->\n", "<!-- end of shared -->\n"
 
 
 def main() -> int:
@@ -46,7 +49,7 @@ def main() -> int:
 def render(name: str) -> dict[str, str]:
     """The rendered files of a bundle: path in the bundle to content."""
     own = json.loads((TEMPLATE / f"{name}.json").read_text(encoding="utf-8"))
-    files = {"LICENSE": (ROOT / "LICENSE").read_text(encoding="utf-8")}
+    files = {"LICENSE": (ROOT / "LICENSE").read_text(encoding="utf-8"), CARD: card(name)}
     for source in sorted((TEMPLATE / "configs").iterdir()):
         part, text = source.stem, source.read_text(encoding="utf-8")
         if part in ONLY_WHERE_NAMED and part not in own:
@@ -55,6 +58,13 @@ def render(name: str) -> dict[str, str]:
             text = json.dumps(configuration(part, json.loads(text), own, name), indent=4) + "\n"
         files[f"configs/{source.name}"] = text
     return files
+
+
+def card(name: str) -> str:
+    """A bundle's card with the part that all cards have."""
+    before, _, rest = (BUNDLES / name / CARD).read_text(encoding="utf-8").partition(BEGIN)
+    shared = (TEMPLATE / CARD).read_text(encoding="utf-8").replace("{name}", name)
+    return f"{before}{BEGIN}{shared}{END}{rest.partition(END)[2]}"
 
 
 def configuration(part: str, config: dict[str, Any], own: dict[str, Any], name: str) -> dict[str, Any]:

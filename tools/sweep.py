@@ -62,7 +62,7 @@ class Point(NamedTuple):
     def run(self, seed: int) -> str:
         """Name of its run; that of the defaults is the same for all settings."""
         name = "default" if self.default else f"{self.setting.replace('::', '.')}={self.value}"
-        return f"{name}-{seed}"
+        return f"{name}-{seed}".replace("/", "_")  # of a path: a run is a folder beside the others
 
 
 def main() -> int:

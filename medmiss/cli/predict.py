@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="rules for the mask, see below (default: %(default)s)",
     )
-    parser.add_argument("--tta", action="store_true", help="mean over the 8 flips: 8 times slower")
+    parser.add_argument("--tta", action="store_true", help="mean with the left-right mirror image: twice the time")
     parser.add_argument(
         "--part", metavar="I/N", type=_part, help="the I-th of N parts of the cases, for one job of an array"
     )

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", type=device, default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
     )
     parser.add_argument("--amp", action="store_true", help="autocast: float16 on a GPU, bfloat16 on the CPU")
-    parser.add_argument("--tta", action="store_true", help="mean over the 8 flips: 8 times slower")
+    parser.add_argument("--tta", action="store_true", help="mean with the left-right mirror image: twice the time")
     parser.add_argument("--overwrite", action="store_true", help="measure everything again")
 
 

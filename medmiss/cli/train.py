@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 PROFILES = ("light", "published")
 FIXED = (
-    *("splits", "val_fraction", "held_out_fraction", "phantoms"),
+    *("splits", "val_fraction", "held_out_fraction", "phantom"),
     *("learning_rate", "train::optimizer", "train::scheduler"),
 )
 """Entries, with all below them, that a checkpoint or the split of the run in a folder has fixed."""

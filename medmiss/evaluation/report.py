@@ -84,7 +84,7 @@ def facts_of(record: Mapping[str, Any], results: Results, date: str) -> dict[str
         + f"), {len(results.means)} subsets of FLAIR, T1, T1c, T2",
         "post-processing": postprocessing_text(settings["postprocessing"]),
         "inference": f"window {window} voxels, overlap {settings['overlap']}, "
-        f"{'mean over 8 flips' if settings['tta'] else 'no test-time augmentation'}"
+        f"{'mean with the mirror image' if settings['tta'] else 'no test-time augmentation'}"
         f"{', autocast' if settings['amp'] else ''}, on {record['device']}",
         "metrics": "each case on its whole volume: Dice (both masks empty: 1; one empty: 0) and HD95 (both empty: 0; "
         "one empty: the volume's diagonal), the rules of the literature on missing modalities",

@@ -180,7 +180,7 @@ class PredictionEvaluator(Evaluator):
 
         start = time.perf_counter()
         used_name = subset_name(used.available)
-        trust = trust_in(self.metadata, used_name)
+        trust = trust_in(self.metadata, used_name, settings["weights"])
         if trust is not None and trust not in self._told:  # once a run is enough
             self._told.add(trust)
             logger.info("%s", trust)

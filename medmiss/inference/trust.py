@@ -3,18 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-GUESS, ROUGH = 0.4, 0.7
-"""Mean Dice below which a region is a guess, and below which it is rough."""
+GUESS, ROUGH = 0.5, 0.7
+"""Mean Dice below which a region is a guess (what mask and truth share is less than half of their mean volume), and
+below which it is rough."""
+
+WEIGHTS = "weights_sha256"
+"""The entry of `eval_metrics` that says which weights were measured."""
 
 
-def trust_in(metadata: Mapping[str, Any], subset: str) -> str | None:
+def trust_in(metadata: Mapping[str, Any], subset: str, sha256: str) -> str | None:
     """One sentence on each region's measured Dice from these modalities; None where nothing was measured.
 
     Args:
         metadata: of the bundle; a table in its `eval_metrics` gives, by subset and region, the mean Dice.
         subset: as `medmiss.modalities.subset_name` writes it.
+        sha256: of the weights in use; of others the table says nothing.
     """
-    for measure, table in metadata.get("eval_metrics", {}).items():
+    metrics = metadata.get("eval_metrics", {})
+    if metrics.get(WEIGHTS) != sha256:
+        return None
+    for measure, table in metrics.items():
         if isinstance(table, Mapping) and subset in table:
             words = [f"{region} {dice:.2f}{_bracketed(verdict(dice))}" for region, dice in table[subset].items()]
             return f"from {subset}, expect {', '.join(words)} ({measure})"

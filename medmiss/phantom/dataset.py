@@ -67,9 +67,12 @@ def phantom_recipes(
     names what is left out of all of them, such as `"confounders,scanner"`: see `medmiss.phantom.case.PARTS`.
 
     Raises:
-        ValueError: when a modality is unknown, or a part to leave out.
+        ValueError: when a modality is unknown, or a part to leave out, or a share is none.
         FileNotFoundError: when there is no such tissue map.
     """
+    for name, share in (("healthy", healthy), ("procedural", procedural)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share of {name} phantoms is {share}: expected a number from 0 to 1")
     if tissues is not None and not Path(tissues).exists():
         raise FileNotFoundError(f"there is no tissue map or atlas {tissues}; leave it out for the procedural brain")
     left_out = tuple(part.strip() for part in without.split(",") if part.strip())
@@ -93,7 +96,8 @@ def phantom_recipes(
 
 def _chosen(index: int, share: float) -> bool:
     """Whether `index` is of an evenly spread share of all numbers."""
-    return int((index + 1) * share) > int(index * share)
+    before, after = (int(number * share + 1e-9) for number in (index, index + 1))  # 100 * 0.29 is a little below 29
+    return after > before
 
 
 class MakePhantomd(Transform):

@@ -1,7 +1,8 @@
 """From structures to the four images: random contrast, regional drift, texture, blur, bias field, noise.
 
-The intensity ranges are relative to normal white matter, wider than what was measured on real cases
-(three BraTS cases, CSF from BraTS 2013), so that a network cannot rely on any one contrast.
+The intensity ranges are relative to normal white matter, mostly wider than what was measured on real cases
+(three BraTS cases, CSF from BraTS 2013), so that a network cannot rely on any one contrast. Oedema that
+hardly stands out on FLAIR is left out: a network that learns to find it marks healthy tissue.
 """
 
 import math

@@ -38,8 +38,8 @@ class SubsetMetric(Metric):
         raise NotImplementedError
 
     def summary(self, values: Tensor) -> Tensor:
-        """`(K,)` of the scores of some items, `(items, K)`: their mean."""
-        return values.mean(dim=0)
+        """`(K,)` of the scores of some items, `(items, K)`: their mean, those that are NaN apart."""
+        return values.nanmean(dim=0)
 
     def reset(self) -> None:
         """Forget what was counted."""
@@ -81,14 +81,24 @@ class SubsetMetric(Metric):
 
 
 class RegionDice(SubsetMetric):
-    """Mean Dice over subsets, regions and cases (a region empty in both counts 1); see `SubsetMetric`."""
+    """Mean Dice over subsets, regions and cases; see `SubsetMetric`.
+
+    Args:
+        subset_names: see `SubsetMetric`.
+        ignore_empty: a region that a case does not have says nothing; otherwise it counts 1 where it is not marked
+            either, and 0 where it is, as BraTS counts.
+    """
 
     score = "dice"
     tasks = REGIONS
 
+    def __init__(self, subset_names: Sequence[str], ignore_empty: bool = False) -> None:
+        super().__init__(subset_names)
+        self.ignore_empty = ignore_empty
+
     def scores(self, prediction: Tensor, label: Tensor) -> Tensor:
         """Dice of boolean regions `(B, 3, X, Y, Z)`."""
-        return compute_dice(prediction, label, include_background=True, ignore_empty=False)
+        return compute_dice(prediction, label, include_background=True, ignore_empty=self.ignore_empty)
 
 
 class ClassAccuracy(SubsetMetric):

@@ -1,4 +1,4 @@
-"""What the documents say of the weights: the command that made them, shortened, and what was measured."""
+"""The shipped weights, and what the documents say of them: the command that made them, and what was measured."""
 
 import json
 import re
@@ -7,16 +7,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from medmiss.cases import REGIONS
+from medmiss.cases import CONVENTIONS, REGIONS, find_cases, read_label
 from medmiss.cli.main import main
+from medmiss.inference import load_bundle
+from medmiss.inference.trust import WEIGHTS
+from medmiss.inference.weights import sha256_of
 from medmiss.modalities import SUBSETS
 
 from .conftest import BUNDLES, ROOT
 
 SHIPPED = [name for name, folder in BUNDLES.items() if (folder / "models" / "model.pt").is_file()]
+REAL = ROOT.parent / "shared" / "data" / "msd_task01"
+"""A labelled patient, where there is one beside the checkout."""
 ELSEWHERE = ("--tissues", "--start-from", "--teacher", "--out")
 """Options that name files which a test has not."""
 
@@ -57,8 +63,30 @@ def test_bundles_with_weights_say_how_they_were_made():
 
 def measured(name: str) -> dict[str, dict[str, float]]:
     """Subset to region to Dice, as the bundle's metadata have it."""
-    (scores,) = json.loads((BUNDLES[name] / "configs" / "metadata.json").read_text())["eval_metrics"].values()
+    metrics = json.loads((BUNDLES[name] / "configs" / "metadata.json").read_text())["eval_metrics"]
+    (scores,) = (table for measure, table in metrics.items() if measure != WEIGHTS)
     return scores
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_weights_fit_and_are_those_that_were_measured(name: str):
+    weights = BUNDLES[name] / "models" / "model.pt"
+    assert weights.stat().st_size < 10e6
+    metrics = json.loads((BUNDLES[name] / "configs" / "metadata.json").read_text())["eval_metrics"]
+    assert metrics[WEIGHTS] == sha256_of(weights)
+    load_bundle(BUNDLES[name], {"device::name": "cpu"}).get_parsed_content("network")  # or it says what does not fit
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL}")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_weights_find_the_tumour_of_a_patient(name: str):
+    (case,) = find_cases(REAL)
+    quick = {"device::name": "cpu", "inferer::overlap": 0.0}
+    prediction = load_bundle(BUNDLES[name], quick).get_parsed_content("predictor")(case)
+    truth = CONVENTIONS[case.convention].regions(read_label(case, prediction.grid).array)
+    for region, mask, label in zip(REGIONS, prediction.regions, truth, strict=True):
+        dice = 2 * np.count_nonzero(mask & label) / (np.count_nonzero(mask) + np.count_nonzero(label))
+        assert dice > 0.6, region
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -239,6 +239,18 @@ def test_a_run_on_synthetic_cases_takes_no_others(tmp_path: Path, bundle: Path, 
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_on_synthetic_cases_keeps_them(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "run"
+    file = bundle / "configs" / "train_phantom.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"phantom_healthy": 0.0}))
+    run_of(bundle, out, "--phantoms", 1)
+    (out / "checkpoints" / "last.pt").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--out", str(out), "--resume", "--set", "phantom_healthy=0.5"])
+    assert "phantom_healthy is 0.0 in the run" in capsys.readouterr().err
+    assert json.loads((out / "configs" / "train.json").read_text())["phantom_healthy"] == 0.0
+
+
 def test_a_run_keeps_its_profile(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]):
     run_of(bundle, tmp_path / "run", "--data", tmp_path)
     with pytest.raises(SystemExit, match="2"):

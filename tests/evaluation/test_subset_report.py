@@ -133,7 +133,7 @@ def test_the_page_says_what_it_is(run: SubsetRun, text: str):
         "SHA-256 0123456789ab<",
         "2026-01-02",
         "2 cases (brats2018 layout: 1, msd layout: 1)",
-        "mean over 8 flips",
+        "mean with the mirror image",
         "no measure of accuracy",
         "different cases",
         "published, BraTS 2018, other cases",

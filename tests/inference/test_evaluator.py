@@ -13,6 +13,7 @@ import pytest
 from medmiss.cases import CaseError, recorded_labels
 from medmiss.inference import CasesFailed, load_bundle
 from medmiss.inference.records import Records
+from medmiss.inference.weights import sha256_of
 
 WriteCase = Callable[..., Path]
 
@@ -252,7 +253,8 @@ def test_what_was_measured_for_the_modalities_is_told_once_a_run(
 ):
     write_case(cases, "C", ["flair", "t2"], seed=2)
     file = tiny_bundle / "configs" / "metadata.json"
-    table = {"mean Dice": {"FLAIR+T2": {"ET": 0.2, "WT": 0.9}}}
+    weights = sha256_of(tiny_bundle / "models" / "model.pt")
+    table = {"weights_sha256": weights, "mean Dice": {"FLAIR+T2": {"ET": 0.2, "WT": 0.9}}}
     file.write_text(json.dumps({**json.loads(file.read_text()), "eval_metrics": table}))
     caplog.set_level(logging.INFO)
     report = predict()

@@ -36,7 +36,7 @@ def test_motion_and_ringing_keep_the_mean_and_change_the_edges():
         image = moved(edge, Fields((seed,), (24, 24, 24)))
         assert image.shape == edge.shape
         assert image.min() >= 0
-        torch.testing.assert_close(image.mean(), edge.mean(), atol=0.05, rtol=0)
+        torch.testing.assert_close(image.mean(), edge.mean(), atol=0, rtol=0.1)
         changes.append(float((image - edge).abs().max()))
     assert max(changes) > 0.05
 
@@ -107,6 +107,15 @@ def test_a_share_of_the_phantoms_with_and_without_tumours_has_a_procedural_brain
         assert np.ptp(np.diff(np.flatnonzero(part))) <= 1  # spread evenly
     brains = {index % _ANATOMIES for index in np.flatnonzero(flags[:, 0])}
     assert len(brains) >= 0.8 * min(_ANATOMIES, flags[:, 0].sum())
+
+
+def test_a_share_is_met_as_nearly_as_can_be():
+    assert [healthy(share).sum() for share in (0.29, 0.57, 1.0)] == [29, 57, 100]
+    for share in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="expected a number from 0 to 1"):
+            phantom_recipes(10, healthy=share)
+        with pytest.raises(ValueError, match="procedural"):
+            phantom_recipes(10, procedural=share)
 
 
 def healthy(share: float) -> np.ndarray:

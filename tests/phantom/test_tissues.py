@@ -95,6 +95,7 @@ def test_an_atlas_changes_images_and_leaves_labels(atlas: Path):
     assert np.array_equal(plain.labels, textured.labels)
     assert not np.array_equal(plain.images, textured.images)
     assert np.array_equal(plain.images > 0, textured.images > 0)
+    assert np.array_equal(make_case(1, 0, SHAPE, atlas, without=["texture"]).images, plain.images)
 
 
 def test_an_atlas_may_be_unpacked(atlas: Path):

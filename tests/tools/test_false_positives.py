@@ -42,6 +42,23 @@ def predicted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return seen
 
 
+def test_each_subset_is_predicted_and_told(
+    tmp_path: Path, script: Callable[..., int], predicted: list, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "ms").mkdir()
+    words = ("--out", tmp_path / "out", "--cases", tmp_path / "ms", "--modalities", "all", "flair")
+    assert script(false_positives, *words) == 0
+    table = pd.read_csv(tmp_path / "out" / "false_positives.csv")
+    assert table["asked"].tolist() == ["all", "all", "flair", "flair"]
+    asked = [words[words.index("--modalities") + 1] if "--modalities" in words else "all" for words in predicted]
+    assert asked == ["all", "flair"]
+    assert len({words[2] for words in predicted}) == 2  # masks of one subset do not stand in the way of another's
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[-2:]] == [
+        ["ms", "all"],
+        ["flair", "0.25"],
+    ]
+
+
 def test_every_group_is_predicted_and_told_with_its_median(
     tmp_path: Path, script: Callable[..., int], predicted: list, capsys: pytest.CaptureFixture[str]
 ):
@@ -52,7 +69,7 @@ def test_every_group_is_predicted_and_told_with_its_median(
     assert table["group"].tolist() == ["ms", "ms", "phantoms", "phantoms"]
     assert table["modalities"].unique().tolist() == ["flair+t2"]
     assert table["tc_ml"].tolist() == [1, 3, 1, 3]
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["phantoms", "0.25", "2.0", "5.0"]
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["phantoms", "all", "0.25", "2.0", "5.0"]
     assert [words[0] for words in predicted] == ["phantom", "predict", "predict"]
     assert predicted[0][-2:] == ("--tissues", "a")
     assert "--healthy" in predicted[0]
@@ -78,8 +95,8 @@ def test_what_fails_is_named_and_the_others_are_told(
             raise subprocess.CalledProcessError(1, "medmiss")
 
     out = tmp_path / "out"
-    (out / "masks" / "none").mkdir(parents=True)
-    (out / "masks" / "none" / "run.json").write_text('{"cases": [{"case": "of an earlier run"}]}')
+    (out / "masks" / "all" / "none").mkdir(parents=True)
+    (out / "masks" / "all" / "none" / "run.json").write_text('{"cases": [{"case": "of an earlier run"}]}')
     monkeypatch.setattr(running, "medmiss", medmiss)
     folders = [tmp_path / name for name in ("good", "bad", "none")]
     words = ("--out", out, "--cases", *folders, "--phantoms", 2, "--sri24", tmp_path / "no_atlas")
@@ -87,12 +104,12 @@ def test_what_fails_is_named_and_the_others_are_told(
     table = pd.read_csv(out / "false_positives.csv")
     assert list(zip(table["group"], table["case"], strict=True)) == [("good", "A"), ("good", "B"), ("bad", "B")]
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1].split() == ["bad", "0.50", "3.0", "6.0"]
+    assert said.out.splitlines()[-1].split() == ["bad", "all", "0.50", "3.0", "6.0"]
     assert said.err.splitlines()[-4:] == [
-        "bad: not all cases predicted (A failed), see above",
-        "none: not all cases predicted, see above",
-        "sri24: not made, see above",
-        "phantoms: not made, see above",
+        "bad from all: not all cases predicted (A failed), see above",
+        "none from all: not all cases predicted, see above",
+        "sri24 from all: not made, see above",
+        "phantoms from all: not made, see above",
     ]
     assert "case sri24, file" in said.err
 

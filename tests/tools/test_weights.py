@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medmiss.inference.trust import trust_in
+from medmiss.inference.weights import sha256_of
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -33,10 +34,20 @@ def test_packed_weights_are_the_run_s_in_half_the_bytes(tmp_path: Path, monkeypa
         torch.testing.assert_close(tensor.float(), weights[name].contiguous(), rtol=1e-3, atol=1e-6)
 
 
-def scores_of(folder: Path, missing: tuple[str, str] = ("", "")) -> Path:
+def bundle_of(folder: Path, metadata: str = "{}", card: str = "<!-- scores -->\n<!-- end of scores -->\n") -> Path:
+    """A bundle with weights, metadata and a card."""
+    for part in ("configs", "docs", "models"):
+        (folder / part).mkdir(parents=True)
+    (folder / "configs" / "metadata.json").write_text(metadata)
+    (folder / "docs" / "README.md").write_text(card)
+    (folder / "models" / "model.pt").write_bytes(b"weights")
+    return folder
+
+
+def scores_of(folder: Path, bundle: Path, missing: tuple[str, str] = ("", "")) -> Path:
     """Two cases, two subsets; Dice of ET, TC and WT 0.2, 0.4, 0.6 and, of the other case, 0.2 more.
 
-    Without the lines of the case and subset `missing`.
+    Of the weights of `bundle`, without the lines of the case and subset `missing`.
     """
     lines = ["case,subset,region,dice,dice_postprocessed,hd95"]
     for shift, case in enumerate(("a", "b")):
@@ -48,22 +59,23 @@ def scores_of(folder: Path, missing: tuple[str, str] = ("", "")) -> Path:
                 lines.append(f"{case},{subset},{region},{dice:.3f},{dice + 0.01:.3f},3.0")
     folder.mkdir()
     (folder / "subsets.csv").write_text("\n".join(lines) + "\n")
+    settings = {"weights": sha256_of(bundle / "models" / "model.pt")}
+    (folder / "settings.json").write_text(json.dumps({"settings": settings}))
     return folder
 
 
 def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    bundle, words = tmp_path / "bundle", "mean Dice on two cases"
-    for part in ("configs", "docs"):
-        (bundle / part).mkdir(parents=True)
-    (bundle / "configs" / "metadata.json").write_text('{"name": "mine", "eval_metrics": {"old": 1}}')
-    (bundle / "docs" / "README.md").write_text("# Mine\n<!-- scores -->\nold\n<!-- end of scores -->\nmore\n")
-    scores = scores_of(tmp_path / "scores")
+    words = "mean Dice on two cases"
+    before = "# Mine\n<!-- scores -->\nold\n<!-- end of scores -->\nmore\n"
+    bundle = bundle_of(tmp_path / "bundle", '{"name": "mine", "eval_metrics": {"old": 1}}', before)
+    scores = scores_of(tmp_path / "scores", bundle)
     for _ in range(2):  # the second time replaces the first
         run("record_scores.py", scores, bundle, "--what", words, monkeypatch=monkeypatch)
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert metadata["name"] == "mine"
     assert metadata["eval_metrics"][words]["FLAIR+T2"] == {"ET": 0.31, "TC": 0.51, "WT": 0.71}
-    assert "from FLAIR, expect ET 0.31 (a guess)" in str(trust_in(metadata, "FLAIR"))
+    weights = sha256_of(bundle / "models" / "model.pt")
+    assert "from FLAIR, expect ET 0.31 (a guess)" in str(trust_in(metadata, "FLAIR", weights))
     card = (bundle / "docs" / "README.md").read_text()
     assert card.startswith("# Mine\n") and card.endswith("\nmore\n") and "old" not in card
     assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
@@ -75,12 +87,8 @@ def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_case_that_lacks_a_modality_has_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    bundle = tmp_path / "bundle"
-    for part in ("configs", "docs"):
-        (bundle / part).mkdir(parents=True)
-    (bundle / "configs" / "metadata.json").write_text("{}")
-    (bundle / "docs" / "README.md").write_text("<!-- scores -->\n<!-- end of scores -->\n")
-    scores = scores_of(tmp_path / "scores", missing=("b", "FLAIR+T2"))
+    bundle = bundle_of(tmp_path / "bundle")
+    scores = scores_of(tmp_path / "scores", bundle, missing=("b", "FLAIR+T2"))
     run("record_scores.py", scores, bundle, "--what", "x", monkeypatch=monkeypatch)
     card = (bundle / "docs" / "README.md").read_text()
     assert "| FLAIR | 21/41/61 | 41/61/81 |" in card
@@ -88,15 +96,22 @@ def test_a_case_that_lacks_a_modality_has_a_gap(tmp_path: Path, monkeypatch: pyt
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]["x"]["FLAIR+T2"]["ET"] == 0.21
 
 
-def test_a_card_without_a_place_for_scores_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "bundle" / "docs").mkdir(parents=True)
-    (tmp_path / "bundle" / "docs" / "README.md").write_text("# Mine\n")
-    words = ["record_scores.py", scores_of(tmp_path / "scores"), tmp_path / "bundle", "--what", "x"]
+@pytest.mark.parametrize("refused", ["no place for scores", "scores of other weights"])
+def test_a_card_that_the_scores_do_not_fit_is_left_alone(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    bundle = bundle_of(tmp_path / "bundle", **({"card": "# Mine\n"} if refused == "no place for scores" else {}))
+    card = (bundle / "docs" / "README.md").read_text()
+    words = ["record_scores.py", scores_of(tmp_path / "scores", bundle), bundle, "--what", "x"]
+    if refused == "scores of other weights":
+        (bundle / "models" / "model.pt").write_bytes(b"better weights")
     monkeypatch.setattr(sys, "argv", [*map(str, words)])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(TOOLS / "record_scores.py"), run_name="__main__")
     assert stop.value.code == 2
-    assert (tmp_path / "bundle" / "docs" / "README.md").read_text() == "# Mine\n"
+    assert ("lacks the lines" if refused == "no place for scores" else "has scores of") in capsys.readouterr().err
+    assert (bundle / "docs" / "README.md").read_text() == card
+    assert (bundle / "configs" / "metadata.json").read_text() == "{}"
 
 
 @pytest.mark.parametrize("tool", ["pack_weights.py", "record_scores.py"])

@@ -110,6 +110,19 @@ def test_region_dice_by_hand():
     assert engine.state.metrics == pytest.approx(expected, nan_ok=True)
 
 
+def test_an_empty_region_says_nothing_where_it_is_ignored():
+    """As in an election: a modality that marks nothing in a case without a tumour has shown nothing."""
+    metric = RegionDice(["T1", "T2"], ignore_empty=True)
+    healthy, tumour = torch.zeros(2, 1, 3, 2, 2, 2, dtype=torch.bool)
+    tumour[0, 1:, 0] = True  # no ET
+    silent, everything = torch.zeros_like(tumour), torch.ones_like(tumour)
+    for row, (label, (first, second)) in enumerate(((healthy, (silent, everything)), (tumour, (silent, tumour)))):
+        metric.update((first, label, torch.tensor([[2 * row, 0]])))
+        metric.update((second, label, torch.tensor([[2 * row + 1, 1]])))
+    expected = torch.tensor([[math.nan, 0, 0], [math.nan, 1, 1]], dtype=torch.float64)
+    torch.testing.assert_close(metric.table(), expected, equal_nan=True)
+
+
 def test_precisions():
     cpu = torch.device("cpu")
     with autocast(cpu, "bfloat16"):
