@@ -7,8 +7,8 @@ FILE is of tools/prepare_avmnist.py, DIR has MNIST's idx files. Each system is t
 tested on images alone on 5,000 images of MNIST's training file that are not among the pairs; and without 15 pairs of
 each digit, another choice each seed, and tested on those with image, sound and both. (LCKD and MCKD consult 15 of each
 digit between steps: the first training goes without these too, and in the second they are the ones it is tested on.)
-NAME is an argument of AvMnist, or recipe.NAME of Recipe: --set channels=64 --set recipe.weight_decay=0.001. Prints a
-line a seed, and the means, in %.
+NAME is an argument of AvMnist, or recipe.NAME of Recipe, smil.NAME of SMIL, mmanet.NAME of MMANet: --set channels=64
+--set recipe.weight_decay=0.001 --set smil.passes=0. Prints a line a seed, and the means, in %.
 """
 
 import argparse
@@ -86,10 +86,11 @@ def changed(how: AvMnist, settings: list[str]) -> AvMnist:
             value = json.loads(text)
         except ValueError:
             value = text
-        if name.startswith("recipe."):
-            how = replace(how, recipe=replace(how.recipe, **{name.removeprefix("recipe."): value}))
-        else:
-            how = replace(how, **{name: value})
+        part, _, inner = name.partition(".")
+        if inner:
+            before = getattr(how, part)
+            value = {**before, inner: value} if isinstance(before, dict) else replace(before, **{inner: value})
+        how = replace(how, **{part: value})
     return how
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,12 @@ class AvMnist:
         hidden: features of the classifier's hidden layer.
         dropout: of the classifier.
         sound: the sound's own encoder, see `LeNets`.
+        encoder_dropout: see `LeNets`.
         drop: of what is available, see `PairedSamples`.
+        full_length: see `Setup`.
+        meta_interval: likewise.
+        smil: likewise.
+        mmanet: likewise.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
@@ -34,12 +40,19 @@ class AvMnist:
     hidden: int = 64
     dropout: float = 0.5
     sound: str = "lenet"
+    encoder_dropout: float = 0.0
     drop: str = "uniform_size"
+    full_length: bool = False
+    meta_interval: int = 10
+    smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30, "noise": "unit"})
+    mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.1, "beta": 0.5})
 
     def setup(self, seed: int = 0) -> Setup:
         """For `SYSTEMS`."""
-        backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound)
-        return Setup(backbone, SmilLeNets(self.hidden, self.dropout), self.recipe, seed)
+        backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound, self.encoder_dropout)
+        of_smil = SmilLeNets(self.hidden, self.dropout, self.encoder_dropout)
+        own = (self.full_length, self.meta_interval, self.smil, self.mmanet)
+        return Setup(backbone, of_smil, self.recipe, seed, *own)
 
 
 def train_system(

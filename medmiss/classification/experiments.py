@@ -32,6 +32,7 @@ class Experiment:
         rates: of sounds and images, a row each.
         test: what the systems are tested with.
         published: accuracy in % by method and rates, where known.
+        baseline: the method that the others are compared with.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Experiment:
     rates: tuple[tuple[float, float], ...]
     test: str
     published: dict[tuple[str, tuple[float, float]], float]
+    baseline: str = "lower"
 
     def run(self, method: str, rates: tuple[float, float], seed: int) -> Run:
         """The training whose result stands in a cell.
@@ -90,9 +92,10 @@ EXPERIMENTS = {
     ),
     "both-missing": Experiment(
         "A share of both in training, both in testing (ShaSpec, Fig. 3)",
-        ("smil", "shaspec"),
+        ("dropout", "smil", "shaspec"),
         tuple((rate, rate) for rate in (0.15, 0.2, 0.5, 0.7, 1.0)),
         "both",
         {},
+        baseline="dropout",
     ),
 }

@@ -248,8 +248,10 @@ def report_sets(
         least: how often a word comes in the training texts to be known.
 
     Raises:
-        ValueError: when a rate is outside 0 to 1, or a set would be empty.
+        ValueError: when a rate is outside 0 to 1, a set would be empty, or images are to be used and there are none.
     """
+    if images is None and image_rate > 0:
+        raise ValueError(f"image_rate is {image_rate} and there are no images: give their folder, or a rate of 0")
     count = len(reports)
     found = existing(count, images) & np.array([image_rate > 0, text_rate > 0])
     parts = patient_split(count, split_seed)

@@ -11,7 +11,8 @@ from scipy.stats import ttest_rel
 from medmiss.classification.experiments import Experiment
 from medmiss.classification.runs import Results
 
-BASELINE = "lower"
+WORDS = {"lower": "the lower bound", "dropout": "the plain network (dropout)"}
+"""What the methods are called that others are compared with."""
 NONE = "-"
 ROUNDING = 1e-3
 """Points: differences that are the same in all seeds differ by less (results are kept to six decimals), and no test is
@@ -27,8 +28,8 @@ def table_of(
 ) -> pd.DataFrame:
     """A line a method, rates and test, accuracies in %.
 
-    `difference` is the mean over seeds of the accuracy less that of the lower bound of the same seed, with its sd and
-    the two-sided p of a paired t-test over the `pairs`, the seeds that both have. `more` is the accuracy on the MNIST
+    `difference` is the mean over seeds of the accuracy less that of the baseline of the same seed, with its sd and the
+    two-sided p of a paired t-test over the `pairs`, the seeds that both have. `more` is the accuracy on the MNIST
     test images that are not in the test set.
 
     Args:
@@ -49,18 +50,18 @@ def table_of(
             tests = [experiment.tested(method)] + (["more"] if experiment.test == "image" and method != "upper" else [])
             for test in tests:
                 own = values(method, each, test)
-                base = values(BASELINE, each, test if test == "more" else experiment.test)
+                base = values(experiment.baseline, each, test if test == "more" else experiment.test)
                 published = experiment.published.get((method, each), math.nan) if test != "more" else math.nan
                 line: dict[str, Any] = {"method": method, "audio_rate": each[0], "image_rate": each[1], "test": test}
                 line["seeds"] = len(own)
                 line |= {"mean": own.mean(), "sd": own.std(), "published": published}
-                lines.append(line | _difference(own, base, method))
+                lines.append(line | _difference(own, base if method != experiment.baseline else base[:0]))
     return pd.DataFrame(lines)
 
 
-def _difference(own: pd.Series, base: pd.Series, method: str) -> dict[str, float]:
+def _difference(own: pd.Series, base: pd.Series) -> dict[str, float]:
     both = pd.concat([own, base], axis=1, join="inner").to_numpy(float)
-    if method == BASELINE or len(both) == 0:
+    if len(both) == 0:
         return {"pairs": 0, "difference": math.nan, "sd_difference": math.nan, "p": math.nan}
     less = both[:, 0] - both[:, 1]
     differs = np.ptp(less) > ROUNDING
@@ -73,19 +74,19 @@ def markdown(table: pd.DataFrame, experiment: Experiment) -> str:
     """The table as people read it: accuracies, differences, and the quieter yardstick where there is one."""
     counts = table["seeds"]
     seeds = str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    own = table[table["test"] != "more"]
+    own, base, less = table[table["test"] != "more"], experiment.baseline, WORDS[experiment.baseline]
     lines = [f"## {experiment.title}", ""]
     lines += [f"Accuracy in %, mean ± sd over {seeds} seeds; published in brackets.", ""]
     lines += _grid(own, lambda row: _mean(row) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
     if own["difference"].notna().any():
-        lines += ["", "Less the lower bound of the same seed, in points (p two-sided, paired over seeds):", ""]
-        lines += _grid(own[own["method"] != BASELINE], _less)
+        lines += ["", f"Less {less} of the same seed, in points (p two-sided, paired over seeds):", ""]
+        lines += _grid(own[own["method"] != base], _less)
     more = table[table["test"] == "more"]
     if len(more):
         lines += ["", "The same networks on the MNIST test images that are not in the test set, images alone:", ""]
         lines += _grid(more, _mean)
-        lines += ["", "and less the lower bound:", ""]
-        lines += _grid(more[more["method"] != BASELINE], _less)
+        lines += ["", f"and less {less}:", ""]
+        lines += _grid(more[more["method"] != base], _less)
     return "\n".join([*lines, ""])
 
 

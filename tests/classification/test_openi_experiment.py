@@ -111,7 +111,7 @@ def test_the_area_is_the_rank_statistic_of_each_subset():
 
 def test_the_best_epoch_is_kept(reports: list[Report], monkeypatch: pytest.MonkeyPatch):
     network = SMALL.network("text", 20, 0)
-    best = KeepBest(network, report_sets(reports).sets["held_out"], [(1,)])
+    best = KeepBest(network, report_sets(reports, image_rate=0).sets["held_out"], [(1,)])
     values = iter([0.6, 0.9, 0.7])
     monkeypatch.setattr(best.metric, "table", lambda: torch.tensor([[next(values)]]))
     monkeypatch.setattr(best.evaluator, "run", lambda: None)

@@ -59,7 +59,7 @@ def test_words_become_tokens_and_rare_ones_are_unknown():
 
 def test_the_vocabulary_is_of_the_training_part_alone():
     reports = [report._replace(text=f"{report.text} {report.text}") for report in reports_of(100)]
-    sets, vocabulary = report_sets(reports)
+    sets, vocabulary = report_sets(reports, image_rate=0)
     parts = patient_split(100)
     own = {f"word{row}" for row in parts["train"]}
     assert {word for word in vocabulary.words if word.startswith("word")} == own
@@ -72,7 +72,7 @@ def test_the_split_is_by_patient_seeded_and_the_same_for_all_seeds():
     assert [len(parts[name]) for name in ("train", "held_out", "test")] == [2773, 308, 770]
     assert sorted(np.concatenate(list(parts.values()))) == list(range(3851))
     assert (patient_split(3851, 1)["test"] != parts["test"]).any()
-    first, second = report_sets(reports_of(60), seed=0).sets, report_sets(reports_of(60), seed=1).sets
+    first, second = (report_sets(reports_of(60), image_rate=0, seed=seed).sets for seed in (0, 1))
     for name in first:
         assert torch.equal(first[name].label, second[name].label)
         assert torch.equal(first[name].tokens, second[name].tokens)
@@ -96,9 +96,11 @@ def test_rates_take_from_the_training_part_alone(image_folder):
 
 def test_nothing_to_train_on_and_no_rate():
     with pytest.raises(ValueError, match="no sample is left"):
-        report_sets(reports_of(50), image_rate=1.0, text_rate=0.0)
+        report_sets(reports_of(50), image_rate=0.0, text_rate=0.0)
+    with pytest.raises(ValueError, match="there are no images: give their folder, or a rate of 0"):
+        report_sets(reports_of(50))
     with pytest.raises(ValueError, match=r"a rate is 1\.2"):
-        report_sets(reports_of(50), text_rate=1.2)
+        report_sets(reports_of(50), image_rate=0, text_rate=1.2)
 
 
 def test_a_batch_is_zero_where_something_is_missing():
@@ -161,7 +163,7 @@ def test_a_folder_without_images_and_a_broken_one(image_folder, tmp_path):
 def test_the_real_reports_leak_nothing():
     reports = [report for report in read_reports(SHARED / "NLMCXR_reports.tgz") if report.images]
     assert len({report.patient for report in reports}) == 3851
-    sets, vocabulary = report_sets(reports)
+    sets, vocabulary = report_sets(reports, image_rate=0)
     assert [len(sets[name]) for name in ("train", "held_out", "test")] == [2773, 308, 770]
     assert 0.58 < sets["test"].label.float().mean() < 0.66
     # A tag of an indexer, not a word of a report.

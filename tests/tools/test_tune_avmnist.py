@@ -45,9 +45,11 @@ def test_a_system_is_measured_on_other_images_and_on_a_fold(arrays: dict[str, np
 
 
 def test_settings_change_the_recipe():
-    how = tune_avmnist.changed(AvMnist(), ["channels=64", "drop=none", "recipe.weight_decay=0.001"])
-    assert (how.channels, how.drop, how.recipe.weight_decay) == (64, "none", 0.001)
+    settings = ["channels=64", "drop=none", "recipe.weight_decay=0.003", "smil.passes=0", "smil.inner_steps=2"]
+    how = tune_avmnist.changed(AvMnist(), settings)
+    assert (how.channels, how.drop, how.recipe.weight_decay) == (64, "none", 0.003)
     assert how.recipe.epochs == AvMnist().recipe.epochs
+    assert how.smil == {**AvMnist().smil, "passes": 0, "inner_steps": 2}
     with pytest.raises(TypeError, match="chanels"):
         tune_avmnist.changed(AvMnist(), ["chanels=64"])
 
