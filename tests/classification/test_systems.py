@@ -49,6 +49,29 @@ def test_a_system_trains_from_its_seed_alone(system, arrays):
     assert all(0 <= value <= 1 for value in found[0].values())
 
 
+@pytest.mark.parametrize("system", ["shaspec", "mckd"])
+def test_the_test_set_decides_nothing(system, arrays):
+    """Other digits to test on, the same weights."""
+    other = {
+        name: array[::-1].copy() if name.startswith(("test_", "more_")) else array for name, array in arrays.items()
+    }
+    methods = [train_system(data, system, 0.5, how=QUICK, held_out_per_digit=2)[0] for data in (arrays, other)]
+    pairs = zip(*(method.state_dict().values() for method in methods), strict=True)
+    assert all(torch.equal(one, another) for one, another in pairs)
+
+
+def test_what_mckd_learns_between_steps_comes_from_held_out_samples(arrays):
+    """Its importance weights move, and to other values when the held-out labels are others; LCKD has elected."""
+    how = dataclasses.replace(QUICK, meta_interval=1)
+    learned = []
+    for shift in (0, 1):
+        sets = digit_sets(arrays, 0.5, held_out_per_digit=2)
+        sets["held_out"].label = (sets["held_out"].label + shift) % 10
+        learned.append(SYSTEMS["mckd"](how.setup(), sets).importance.detach())
+    assert not torch.equal(learned[0], torch.ones(2)) and not torch.equal(*learned)
+    assert SYSTEMS["lckd"](how.setup(), digit_sets(arrays, 0.5, held_out_per_digit=2)).teachers.any()
+
+
 def test_held_out_samples_are_those_of_systems_that_consult_some(arrays, monkeypatch):
     for system in SYSTEMS:
         monkeypatch.setitem(SYSTEMS, system, lambda setup, sets: torch.nn.Identity())
