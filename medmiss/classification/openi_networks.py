@@ -23,7 +23,7 @@ class TextEncoder(nn.Module):
         hidden: numbers of the state, and of the feature.
         length: of a text.
         dropout: of the embedded words.
-        pooling: the feature: the `"last"` state, or the `"max"` or `"mean"` of all states.
+        pooling: the feature: the `"last"` state, or the `"max"` of all states.
 
     Raises:
         ValueError: when `pooling` has no such value.
@@ -33,8 +33,8 @@ class TextEncoder(nn.Module):
         self, tokens: int, hidden: int = 128, length: int = LENGTH, dropout: float = 0.5, pooling: str = "max"
     ) -> None:
         super().__init__()
-        if pooling not in ("last", "max", "mean"):
-            raise ValueError(f"pooling is {pooling!r}, expected one of last, max, mean")
+        if pooling not in ("last", "max"):
+            raise ValueError(f"pooling is {pooling!r}, expected last or max")
         self.embedding = nn.Embedding(tokens, hidden, padding_idx=PADDING)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
@@ -52,8 +52,6 @@ class TextEncoder(nn.Module):
         if self.pooling == "max":
             return [states.masked_fill(~inside, -torch.inf).amax(dim=1)]
         states = states.masked_fill(~inside, 0)
-        if self.pooling == "mean":
-            return [states.sum(dim=1) / inside.sum(dim=1)]
         return [states[torch.arange(len(states), device=states.device), inside[..., 0].sum(dim=1) - 1]]
 
 
