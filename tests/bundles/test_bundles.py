@@ -18,9 +18,10 @@ from monai.bundle import ConfigParser, ckpt_export
 from medmiss.cli import phantom
 from medmiss.cli.main import main
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, ROOT
 
 PYTHON = [sys.executable]
+ALL = [file.parents[1] for file in sorted((ROOT / "bundles").glob("*/configs/train.json"))]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
@@ -127,9 +128,11 @@ def test_ckpt_export_gives_the_same_network(tmp_path: Path, bundle: Path, monkey
     torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image), network(image))
 
 
-def test_the_bundle_is_what_the_template_says(bundle: Path, render: Callable[[str], dict[str, str]]):
-    for path, text in render(bundle.name).items():
-        assert (bundle / path).read_text() == text, f"{path}: run python tools/render_bundles.py"
+@pytest.mark.parametrize("folder", ALL, ids=lambda folder: folder.name)
+def test_a_bundle_is_what_the_template_says(folder: Path, render: Callable[[str], dict[str, str]]):
+    """Those that segment, and those that classify."""
+    for path, text in render(folder.name).items():
+        assert (folder / path).read_text() == text, f"{path}: run python tools/render_bundles.py"
 
 
 def test_a_meta_step_of_the_published_profile_takes_20_cases_one_by_one():
