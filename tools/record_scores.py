@@ -3,10 +3,10 @@
     python tools/record_scores.py SCORES BUNDLE --what "mean Dice on three real cases, post-processed"
 
 SCORES is the folder that `medmiss subsets CASES --bundle BUNDLE --out SCORES` wrote; scores of other weights than
-those that BUNDLE has are refused. The means of the post-processed
-masks become `eval_metrics` of BUNDLE/configs/metadata.json, from which `medmiss predict` says what to expect; the
-tables by subset and by case, and from which modalities a region is a guess, stand in BUNDLE/docs/README.md between the
-lines `<!-- scores -->` and `<!-- end of scores -->`, which must be there.
+those that BUNDLE has are refused. The means of the post-processed masks become `eval_metrics` of
+BUNDLE/configs/metadata.json, from which `medmiss predict` says what to expect; the tables by subset and by case, and
+from which modalities a region is a guess, stand in BUNDLE/docs/README.md between the lines
+`<!-- scores -->` and `<!-- end of scores -->`, which must be there.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 The intensity ranges are relative to normal white matter, mostly wider than what was measured on real cases
 (three BraTS cases, CSF from BraTS 2013), so that a network cannot rely on any one contrast. Oedema that
-hardly stands out on FLAIR is left out: a network that learns to find it marks healthy tissue.
+hardly stands out on FLAIR is left out (item 7 of docs/synthetic-training.md).
 """
 
 import math
