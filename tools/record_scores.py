@@ -17,10 +17,9 @@ import pandas as pd
 
 import running
 from medmiss.cases import REGIONS, write_atomically
-from medmiss.cases.files import write_json
+from medmiss.cases.files import sha256_of, write_json
 from medmiss.evaluation.statistics import by_subset
 from medmiss.inference.trust import GUESS, ROUGH, WEIGHTS, verdict
-from medmiss.inference.weights import sha256_of
 
 BEGIN, END = "<!-- scores -->", "<!-- end of scores -->"
 RAW, FINAL = "dice", "dice_postprocessed"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from medmiss.cases.errors import CaseError
 from medmiss.modalities import MODALITIES, Subset, canonical_subset, subset_name
@@ -51,6 +52,15 @@ class Case:
     def files(self) -> list[Path]:
         """What it is made from: the file of each volume, so a 4-D file as often as it has modalities."""
         return [source.path for source in (*self.images.values(), *([self.label] if self.label else []))]
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """What tells its files from others at the same place: the size and time of each.
+
+        Raises:
+            OSError: when a file is not there.
+        """
+        return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in self.files)]
 
     def restricted_to(self, modalities: Iterable[str]) -> "Case":
         """The same case with only these of its modalities; the others' files are out of reach.

@@ -1,5 +1,6 @@
 """Writing a file at once or not at all, and records of what was written."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -33,6 +34,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically."""
     write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -117,12 +117,12 @@ def classify_digits(args: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, f"--variant: {words}")
     from dataclasses import asdict, replace
 
+    from medmiss.cases.files import sha256_of
     from medmiss.classification import read_avmnist
     from medmiss.classification.experiment import AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
     from medmiss.classification.runs import Results
     from medmiss.classification.tables import markdown, table_of
-    from medmiss.inference.weights import sha256_of
 
     name = args.experiment or EXPERIMENTS[0]
     experiment = TABLES[name]

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from medmiss.cases.errors import CaseError
-from medmiss.cases.files import changes, read_record, write_json
+from medmiss.cases.files import changes, read_record, sha256_of, write_json
 from medmiss.cases.masks import PROBABILITIES, record_path
-from medmiss.inference.weights import sha256_of
 
 UNFINISHED = ("started", "failed")
 """Statuses of a case that is predicted again."""

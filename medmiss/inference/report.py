@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from medmiss import __version__
+from medmiss.cases.files import sha256_of
 from medmiss.inference.bundle import METADATA
-from medmiss.inference.weights import sha256_of
 
 Files = str | Path | Sequence[str | Path]
 

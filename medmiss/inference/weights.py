@@ -1,6 +1,5 @@
 """Weights and devices: what turns a network's definition into a network that may predict."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,11 +86,6 @@ class MeanOfNetworks(nn.Module):
         """Logits `(B, 3, X, Y, Z)` of the mean probability, from `image` `(B, 4, X, Y, Z)`, `present` `(B, 4)`."""
         probabilities = [network(image, present).float().sigmoid() for network in self.networks]
         return torch.stack(probabilities).mean(dim=0).logit(eps=1e-6)
-
-
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _shortened(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from monai.transforms import Transform
 
 from medmiss.cases import CONVENTIONS, Case, Grid
+from medmiss.cases.files import sha256_of
 from medmiss.modalities import MODALITIES, Subset, parse_subset, presence
 from medmiss.phantom.case import GENERATOR, check_parts, make_case
 from medmiss.phantom.tissues import FULL_SHAPE, anatomy_files
@@ -48,6 +50,11 @@ class PhantomRecipe(Case):
         """The files of its anatomy that are there; none for the procedural brain."""
         files = [] if self.tissues is None else anatomy_files(self.tissues)
         return [file for file in files if file.is_file()]
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """The content of its anatomy's files: an atlas that is copied anew does not cost all phantoms of a run."""
+        return [_digest(file, file.stat().st_mtime_ns) for file in self.files]
 
 
 def phantom_recipes(
@@ -92,6 +99,11 @@ def phantom_recipes(
         )
         for index, flag in enumerate(flags)
     ]
+
+
+@lru_cache
+def _digest(file: Path, time: int) -> str:  # read again only when it changes
+    return sha256_of(file)
 
 
 def _chosen(index: int, share: float) -> bool:

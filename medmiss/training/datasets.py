@@ -29,8 +29,8 @@ EMPTY = (
 class CachedCases(Dataset):
     """Cases after the deterministic part of the preprocessing, computed once and kept on disk.
 
-    The name of a cached file holds the case, the size and time of the files it is made from (a phantom's are those of
-    its atlas), and the transform: when one of them changes, the case is computed again. Writes are atomic, so a killed
+    The name of a cached file holds the case, its `fingerprint` and the transform: when one of them changes, the case
+    is computed again. Writes are atomic, so a killed
     run leaves no broken file.
 
     Args:
@@ -56,10 +56,9 @@ class CachedCases(Dataset):
         self.files = None if folder is None else [Path(folder) / f"{self._digest(case)}.pt" for case in self.cases]
 
     def _digest(self, case: Case) -> str:
-        stats = [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in case.files)]
         # A Compose holds a random state, which differs from run to run: its parts are what matters.
         steps = self.transform.transforms if isinstance(self.transform, Compose) else self.transform
-        content = pickle.dumps((__version__, repr(case), stats, self.keys, steps))
+        content = pickle.dumps((__version__, repr(case), case.fingerprint, self.keys, steps))
         return hashlib.sha256(content).hexdigest()[:32]
 
     def __len__(self) -> int:

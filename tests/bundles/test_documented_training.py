@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from medmiss.cases import CONVENTIONS, REGIONS, find_cases, read_label
+from medmiss.cases.files import sha256_of
 from medmiss.cli.main import main
 from medmiss.inference import load_bundle
 from medmiss.inference.trust import WEIGHTS
-from medmiss.inference.weights import sha256_of
 from medmiss.modalities import SUBSETS
 
 from .conftest import BUNDLES, ROOT

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from medmiss.cases import CaseError, recorded_labels
+from medmiss.cases.files import sha256_of
 from medmiss.inference import CasesFailed, load_bundle
 from medmiss.inference.records import Records
-from medmiss.inference.weights import sha256_of
 
 WriteCase = Callable[..., Path]
 

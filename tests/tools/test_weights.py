@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from medmiss.cases.files import sha256_of
 from medmiss.inference.trust import trust_in
-from medmiss.inference.weights import sha256_of
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

@@ -120,7 +120,10 @@ def test_a_phantom_is_made_anew_when_its_atlas_changes(tmp_path: Path):
 
     before = [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)]
     assert [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)] == before
-    os.utime(atlas / "late.nii.gz", ns=(1, 1))
+    for name in ("tissues", "spgr", "late", "erly"):
+        os.utime(atlas / f"{name}.nii.gz", ns=(1, 1))
+    assert [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)] == before, "copied, not changed"
+    (atlas / "late.nii.gz").write_bytes(b"another")
     changed = [cached(tissues) for tissues in (atlas, atlas / "tissues.nii.gz", None)]
     assert [one == other for one, other in zip(before, changed, strict=True)] == [False, True, True]
 
