@@ -40,6 +40,8 @@ def main() -> int:
         before, begin, rest = card.read_text(encoding="utf-8").partition(BEGIN)
     except OSError as error:
         parser.error(str(error))
+    except (KeyError, TypeError, ValueError):
+        parser.error(f"{args.scores} has other files than medmiss subsets writes: give the folder that was its --out")
     _, end, after = rest.partition(END)
     if not begin or not end:
         parser.error(f"{card} lacks the lines {BEGIN} and {END}")

@@ -96,7 +96,14 @@ def test_a_case_that_lacks_a_modality_has_a_gap(tmp_path: Path, monkeypatch: pyt
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["eval_metrics"]["x"]["FLAIR+T2"]["ET"] == 0.21
 
 
-@pytest.mark.parametrize("refused", ["no place for scores", "scores of other weights"])
+REFUSALS = {
+    "no place for scores": "lacks the lines",
+    "scores of other weights": "has scores of",
+    "settings of another tool": "has other files than medmiss subsets writes",
+}
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
 def test_a_card_that_the_scores_do_not_fit_is_left_alone(
     refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -105,11 +112,13 @@ def test_a_card_that_the_scores_do_not_fit_is_left_alone(
     words = ["record_scores.py", scores_of(tmp_path / "scores", bundle), bundle, "--what", "x"]
     if refused == "scores of other weights":
         (bundle / "models" / "model.pt").write_bytes(b"better weights")
+    if refused == "settings of another tool":
+        (tmp_path / "scores" / "settings.json").write_text("[]")
     monkeypatch.setattr(sys, "argv", [*map(str, words)])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(TOOLS / "record_scores.py"), run_name="__main__")
     assert stop.value.code == 2
-    assert ("lacks the lines" if refused == "no place for scores" else "has scores of") in capsys.readouterr().err
+    assert REFUSALS[refused] in capsys.readouterr().err
     assert (bundle / "docs" / "README.md").read_text() == card
     assert (bundle / "configs" / "metadata.json").read_text() == "{}"
 
