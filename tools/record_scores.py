@@ -69,7 +69,7 @@ def trusted(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean Dice of each region by subset, after post-processing."""
     table = by_subset(scores)[FINAL]
     return {
-        str(subset): {region: round(float(row[region]), 3) for region in REGIONS} for subset, row in table.iterrows()
+        str(subset): {region: round(float(row[region]), 4) for region in REGIONS} for subset, row in table.iterrows()
     }
 
 

@@ -11,6 +11,9 @@ WEIGHTS = "weights_sha256"
 """The entry of `eval_metrics` that says which weights were measured."""
 
 
+CAUTION = "one case differs much from another: see the bundle's docs/README.md"
+
+
 def trust_in(metadata: Mapping[str, Any], subset: str, sha256: str) -> str | None:
     """One sentence on each region's measured Dice from these modalities; None where nothing was measured.
 
@@ -25,7 +28,7 @@ def trust_in(metadata: Mapping[str, Any], subset: str, sha256: str) -> str | Non
     for measure, table in metrics.items():
         if isinstance(table, Mapping) and subset in table:
             words = [f"{region} {dice:.2f}{_bracketed(verdict(dice))}" for region, dice in table[subset].items()]
-            return f"from {subset}, expect {', '.join(words)} ({measure})"
+            return f"from {subset}, expect about {', '.join(words)} ({measure}; {CAUTION})"
     return None
 
 

@@ -75,7 +75,7 @@ def test_scores_go_into_metadata_and_card(tmp_path: Path, monkeypatch: pytest.Mo
     assert metadata["name"] == "mine"
     assert metadata["eval_metrics"][words]["FLAIR+T2"] == {"ET": 0.31, "TC": 0.51, "WT": 0.71}
     weights = sha256_of(bundle / "models" / "model.pt")
-    assert "from FLAIR, expect ET 0.31 (a guess)" in str(trust_in(metadata, "FLAIR", weights))
+    assert "from FLAIR, expect about ET 0.31 (a guess)" in str(trust_in(metadata, "FLAIR", weights))
     card = (bundle / "docs" / "README.md").read_text()
     assert card.startswith("# Mine\n") and card.endswith("\nmore\n") and "old" not in card
     assert "| FLAIR | 30.0 | 50.0 | 70.0 | 31.0 | 51.0 | 71.0 |" in card
