@@ -10,8 +10,8 @@ below which it is rough."""
 WEIGHTS = "weights_sha256"
 """The entry of `eval_metrics` that says which weights were measured."""
 
-
 CAUTION = "one case differs much from another: see the bundle's docs/README.md"
+"""What is said with every mean."""
 
 
 def trust_in(metadata: Mapping[str, Any], subset: str, sha256: str) -> str | None:
