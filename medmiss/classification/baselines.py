@@ -29,7 +29,7 @@ class Translator(nn.Module):
     def __init__(self, code: int = 64, hidden: int = 256) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *image_layers(),
+            *image_layers(dropout=0.0),
             nn.Linear(IMAGE_FEATURES, code),
             nn.ReLU(),
             nn.Linear(code, hidden),
@@ -88,7 +88,7 @@ class GAN(AutoEncoder):
         self.weight = weight
         self.discriminators = nn.ModuleList()
         for _ in range(2):
-            self.discriminators.append(Encoder(*image_layers(channels=2), nn.Linear(IMAGE_FEATURES, 1)))
+            self.discriminators.append(Encoder(*image_layers(channels=2, dropout=0.0), nn.Linear(IMAGE_FEATURES, 1)))
 
     def loss_terms(self, image: Tensor, present: Tensor, label: Tensor, available: Tensor) -> dict[str, Tensor]:
         """`task`, the weighted error, and `game`, what the discriminators lower and the translators raise."""

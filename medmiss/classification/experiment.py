@@ -27,7 +27,6 @@ class AvMnist:
         hidden: features of the classifier's hidden layer.
         dropout: of the classifier.
         sound: the sound's own encoder, see `LeNets`.
-        encoder_dropout: see `LeNets`.
         drop: of what is available, see `PairedSamples`.
         full_length: see `Setup`.
         meta_interval: likewise.
@@ -40,7 +39,6 @@ class AvMnist:
     hidden: int = 64
     dropout: float = 0.5
     sound: str = "lenet"
-    encoder_dropout: float = 0.0
     drop: str = "uniform_size"
     full_length: bool = False
     meta_interval: int = 10
@@ -49,8 +47,8 @@ class AvMnist:
 
     def setup(self, seed: int = 0) -> Setup:
         """For `SYSTEMS`."""
-        backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound, self.encoder_dropout)
-        of_smil = SmilLeNets(self.hidden, self.dropout, self.encoder_dropout)
+        backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound)
+        of_smil = SmilLeNets(self.hidden, self.dropout)
         own = (self.full_length, self.meta_interval, self.smil, self.mmanet)
         return Setup(backbone, of_smil, self.recipe, seed, *own)
 

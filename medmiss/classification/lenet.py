@@ -8,14 +8,12 @@ from medmiss.classification.pairs import SIDE
 
 IMAGE_FEATURES, SOUND_FEATURES = 160, 320
 """Of SMIL's encoders: 10 channels of 4 x 4, and 20 of 4 x 4."""
-SOUND_DROPOUT = 0.25
+IMAGE_DROPOUT, SOUND_DROPOUT = 0.5, 0.25
+"""Of single values, within them."""
 
 
-def image_layers(channels: int = 1, dropout: float = 0.0) -> list[nn.Module]:
-    """SMIL's LeNet: convolutions of 5 x 5 to 5 and 10 channels; `(P, channels, 28, 28)` to `(P, 160)`.
-
-    Its published code has a `dropout` of 0.5, of single values behind the second convolution.
-    """
+def image_layers(channels: int = 1, dropout: float = IMAGE_DROPOUT) -> list[nn.Module]:
+    """SMIL's LeNet: convolutions of 5 x 5 to 5 and 10 channels; `(P, channels, 28, 28)` to `(P, 160)`."""
     return [
         nn.Conv2d(channels, 5, kernel_size=5),
         nn.MaxPool2d(2),
@@ -88,7 +86,6 @@ class LeNets:
         dropout: of the classifier.
         sound: what a sound's own encoder is, where a method has one: a `"lenet"` too, or `"smil"`'s three
             convolutions of 2 x 2.
-        encoder_dropout: of the LeNets, see `image_layers`.
 
     Raises:
         ValueError: when `sound` has no such value.
@@ -100,7 +97,6 @@ class LeNets:
         hidden: int = 64,
         dropout: float = 0.5,
         sound: str = "lenet",
-        encoder_dropout: float = 0.0,
     ) -> None:
         if sound not in ("lenet", "smil"):
             raise ValueError(f"sound is {sound!r}, expected one of lenet, smil")
@@ -108,12 +104,10 @@ class LeNets:
         self.hidden = hidden
         self.dropout = dropout
         self.sound = sound
-        self.encoder_dropout = encoder_dropout
 
     def shared_encoder(self) -> Encoder:
         """An encoder that serves both modalities."""
-        layers = image_layers(dropout=self.encoder_dropout)
-        return Encoder(*layers, nn.Linear(IMAGE_FEATURES, self.bottleneck_channels))
+        return Encoder(*image_layers(), nn.Linear(IMAGE_FEATURES, self.bottleneck_channels))
 
     def specific_encoder(self, modality: int) -> Encoder:
         """An encoder of one modality: 0 the image, 1 the sound."""
@@ -136,19 +130,17 @@ class SmilLeNets:
     Args:
         hidden: features of the first linear layer.
         dropout: before the second.
-        encoder_dropout: of the image's encoder, see `image_layers`.
     """
 
     feature_channels = (IMAGE_FEATURES, SOUND_FEATURES)
 
-    def __init__(self, hidden: int = 64, dropout: float = 0.5, encoder_dropout: float = 0.0) -> None:
+    def __init__(self, hidden: int = 64, dropout: float = 0.5) -> None:
         self.hidden_channels = (hidden,)
         self.dropout = dropout
-        self.encoder_dropout = encoder_dropout
 
     def specific_encoder(self, modality: int) -> Encoder:
         """An encoder of one modality: 0 the image, 1 the sound."""
-        return Encoder(*(image_layers(dropout=self.encoder_dropout), sound_layers())[modality])
+        return Encoder(*(image_layers(), sound_layers())[modality])
 
     def head(self) -> list[nn.Module]:
         """The layers on the concatenated features."""
