@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmiss.cli import classify_openi
-from medmiss.cli.classify_runs import carry_out, claim, cores, write_table
+from medmiss.cli.classify_runs import RESULTS, carry_out, claim, cores, write_table
 from medmiss.cli.phantom import positive
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def classify_digits(args: argparse.Namespace) -> int:
 
     from medmiss.cases.files import sha256_of
     from medmiss.classification import read_avmnist
-    from medmiss.classification.experiment import AvMnist
+    from medmiss.classification.experiment import RECIPE, AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
     from medmiss.classification.runs import Results
     from medmiss.classification.tables import markdown, table_of
@@ -139,11 +139,11 @@ def classify_digits(args: argparse.Namespace) -> int:
     file = prepared(args.data, args.out, args.variant or VARIANTS[0])
     arrays = read_avmnist(file)  # refused here if at all, before OUT remembers it
     logger.info("%d pairs to train on, %d to test", len(arrays["train_label"]), len(arrays["test_label"]))
-    settings = {"task": "avmnist", "data": sha256_of(file)[:16], "recipe": asdict(how)}
+    settings = {"task": "avmnist", "data": sha256_of(file)[:16], "recipe": {"number": RECIPE, **asdict(how)}}
     if args.data.is_dir():
         settings["downloads"] = told(args.data)
     claim(args.out, settings)
-    results = Results(args.out / "results.csv")
+    results = Results(args.out / RESULTS)
     runs = experiment.runs(methods, rates, args.seeds)
     status = carry_out(args, results, runs, digits_trainer, (file, how), args.jobs or cores())
     there = {run.method for run in experiment.runs(METHODS, rates, args.seeds) if run in results.found}

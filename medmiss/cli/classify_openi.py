@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medmiss.cli.classify_runs import carry_out, claim, cores, write_table
+from medmiss.cli.classify_runs import RESULTS, carry_out, claim, cores, write_table
 from medmiss.cli.predict import device
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def classify_reports(args: argparse.Namespace) -> int:
         for text_rate in args.text_rate or [1.0]
         for method in methods
     ]
-    results = Results(args.out / "results.csv", ReportRun, "auc")
+    results = Results(args.out / RESULTS, ReportRun, "auc")
     jobs = (args.jobs or cores()) if place.type == "cpu" else 1
     status = carry_out(args, results, runs, reports_trainer, (reports, images, how, place), jobs)
     table = table_of_reports(results, runs)

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+RESULTS = "results.csv"
+
+
 def claim(out: Path, settings: dict[str, Any]) -> None:
     """Remember in OUT what its results are made with.
 
     Raises:
-        argparse.ArgumentError: when it holds results of something else.
+        argparse.ArgumentError: when it holds results of something else, or of nobody knows what.
     """
     from medmiss.inference.records import remember
 
+    if (out / RESULTS).exists() and not (out / "settings.json").exists():
+        raise argparse.ArgumentError(None, f"--out: {out} has {RESULTS} without settings.json; give another folder")
     changed = remember(out, settings)
     if changed:
         raise argparse.ArgumentError(None, f"--out: {out} has results made with other settings ({changed})")

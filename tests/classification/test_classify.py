@@ -1,11 +1,13 @@
 """`medmiss classify avmnist` as a user meets it: from downloads to tables, resumed, refused."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from medmiss.classification import read_avmnist
+from medmiss.classification.experiment import RECIPE
 from medmiss.cli import classify
 from medmiss.cli.main import main
 
@@ -79,6 +81,18 @@ def test_other_downloads_in_their_place_are_other_data(mnist, fsdd, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     assert main(words(tmp_path / "empty", out, "--tables")) == 1
     assert "no MNIST" in capsys.readouterr().err
+
+
+def test_results_whose_settings_are_gone_are_not_gone_on_from(mnist, fsdd, tmp_path: Path, capsys):
+    folder, out = _folder(mnist, fsdd, tmp_path), tmp_path / "out"
+    assert main(words(folder, out, "--tables")) == 0
+    assert json.loads((out / "settings.json").read_text())["recipe"]["number"] == RECIPE
+    (out / "results.csv").write_text("method,audio_rate,image_rate,seed,test,accuracy\n")
+    assert main(words(folder, out, "--tables")) == 0
+    (out / "settings.json").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        main(words(folder, out, "--tables"))
+    assert "has results.csv without settings.json" in capsys.readouterr().err
 
 
 def test_a_folder_without_downloads_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
