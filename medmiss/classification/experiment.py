@@ -32,8 +32,7 @@ class AvMnist:
         dropout: of the classifier.
         sound: the sound's own encoder, see `LeNets`.
         drop: of what is available, see `PairedSamples`.
-        full_length: see `Setup`.
-        meta_interval: likewise.
+        meta_interval: see `Setup`.
         smil: likewise.
         mmanet: likewise.
     """
@@ -44,7 +43,6 @@ class AvMnist:
     dropout: float = 0.5
     sound: str = "lenet"
     drop: str = "uniform_size"
-    full_length: bool = False
     meta_interval: int = 10
     smil: Mapping[str, Any] = field(default_factory=lambda: {"passes": 30, "noise": "unit"})
     mmanet: Mapping[str, Any] = field(default_factory=lambda: {"alpha": 0.1, "beta": 0.5})
@@ -53,7 +51,7 @@ class AvMnist:
         """For `SYSTEMS`."""
         backbone = LeNets(self.channels, self.hidden, self.dropout, self.sound)
         of_smil = SmilLeNets(self.hidden, self.dropout)
-        own = (self.full_length, self.meta_interval, self.smil, self.mmanet)
+        own = (self.meta_interval, self.smil, self.mmanet)
         return Setup(backbone, of_smil, self.recipe, seed, *own)
 
 

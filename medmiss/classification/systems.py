@@ -1,7 +1,7 @@
 """The systems of the comparison by name: how each is built and trained on samples of two modalities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -37,8 +37,6 @@ class Setup:
         smil_backbone: makes those of SMIL, such as `SmilLeNets`; `None` where SMIL is not asked for.
         recipe: of every training.
         seed: of everything that is drawn.
-        full_length: what is trained on the complete samples beforehand, autoencoders, GANs and teachers, gets as many
-            iterations as a system that is trained on all samples, rather than as many epochs.
         meta_interval: iterations between MCKD's meta steps.
         smil: options of `SMIL`.
         mmanet: options of `MMANet`.
@@ -48,19 +46,9 @@ class Setup:
     smil_backbone: Any = None
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
-    full_length: bool = False
     meta_interval: int = 10
     smil: Mapping[str, Any] = field(default_factory=dict)
     mmanet: Mapping[str, Any] = field(default_factory=dict)
-
-    def beforehand(self, samples: PairedSamples) -> "Setup":
-        """For what is trained on the complete ones of these samples beforehand."""
-        if not self.full_length:
-            return self
-        size, complete = self.recipe.batch_size, len(samples.having(0, 1))
-        longer = -(-len(samples) // size) / -(-complete // size)  # batches of an epoch
-        lengths = {name: round(longer * getattr(self.recipe, name)) for name in ("epochs", "decay_epochs")}
-        return replace(self, recipe=replace(self.recipe, **lengths))
 
 
 def plain(setup: Setup, missing: str = "mean") -> ModalityDropout:
@@ -80,7 +68,7 @@ def upper(setup: Setup, sets: Sets) -> Method:
 
 def autoencoder(setup: Setup, sets: Sets, make: Callable[[], AutoEncoder] = AutoEncoder) -> Method:
     """The network on samples that an autoencoder has completed."""
-    imputer = trained(setup.beforehand(sets["train"]), make, sets["train"].using(0, 1))
+    imputer = trained(setup, make, sets["train"].using(0, 1))
     assert isinstance(imputer, AutoEncoder)
     return Imputed(imputer, trained(setup, lambda: plain(setup), sets["train"].completed(imputer))).eval()
 
@@ -93,7 +81,7 @@ def gan(setup: Setup, sets: Sets) -> Method:
 def full2miss(setup: Setup, sets: Sets) -> Method:
     """The network on one modality, of the samples that have it, taught by one of both."""
     samples, modality = sets["train"], commoner(sets["train"].shares)
-    teacher = upper(setup.beforehand(samples), sets)
+    teacher = upper(setup, sets)
     rows = samples.having(modality)
     own = samples.restricted(rows, samples.available[rows])
     return trained(setup, lambda: Full2Miss(setup.backbone, teacher, modality), own)
@@ -143,7 +131,7 @@ def between_steps(method: Method, sets: Sets, setup: Setup) -> list[Any]:
         held_out = batches(sets["held_out"].using(0, 1), setup.recipe, setup.seed)
         return [MetaStep(method, held_out, setup.meta_interval, weight_decay=1e-2, names=sets["train"].NAMES)]
     if isinstance(method, MMANet):
-        method.attach_teacher(upper(setup.beforehand(sets["train"]), sets))
+        method.attach_teacher(upper(setup, sets))
         epoch = 1 / setup.recipe.epochs
         # Published: five epochs of a hundred, a measurement an epoch.
         names = sets["train"].NAMES

@@ -134,24 +134,6 @@ def test_the_network_is_trained_on_samples_that_the_imputer_has_completed(arrays
     assert not method.training
 
 
-@pytest.mark.parametrize("system", ["autoencoder", "full2miss", "mmanet"])
-def test_what_is_trained_beforehand_gets_as_many_iterations_if_asked_to(arrays, monkeypatch, system):
-    lengths = []
-
-    def fit(method, samples, recipe, seed, handlers=()):
-        lengths.append((recipe.epochs * -(-len(samples) // recipe.batch_size), recipe.decay_epochs / recipe.epochs))
-        return method.eval()
-
-    monkeypatch.setattr(systems, "fit", fit)
-    recipe = Recipe(batch_size=10)
-    sets = digit_sets(arrays, 0.5, held_out_per_digit=2)
-    for full_length, beforehand in ((False, 60 * 4), (True, 60 * 7)):
-        how = dataclasses.replace(QUICK, recipe=recipe, full_length=full_length)
-        SYSTEMS[system](how.setup(), sets)
-        assert lengths == [(beforehand, pytest.approx(1 / 3)), (60 * 7, pytest.approx(1 / 3))]
-        lengths.clear()
-
-
 def test_what_lckd_elects_with_is_on_the_networks_device(arrays):
     setup, sets = QUICK.setup(), digit_sets(arrays, 0.5, held_out_per_digit=2)
     (election,) = between_steps(network_of("lckd", setup).to("meta"), sets, setup)
