@@ -51,12 +51,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """How two sets of settings differ, in words; empty when they are the same."""
-    return "; ".join(
-        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    )
+    """How two sets of settings differ, in words; empty when they are the same. Of settings within, `outer.inner`."""
+    parts = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            parts += [f"{name}.{part}" for part in changes(old, new).split("; ") if part]
+        elif old != new:
+            parts.append(f"{name} {old!r}, now {new!r}")
+    return "; ".join(parts)
 
 
 def lock_of(path: Path) -> FileLock:

@@ -8,7 +8,7 @@ from medmiss.classification.mfcc import mfcc
 from medmiss.classification.openi import Report, read_reports
 from medmiss.classification.openi_experiment import OpenI, seen
 from medmiss.classification.openi_sets import Vocabulary, paired, read_images, report_sets
-from medmiss.classification.pairs import BySubset, PairedDigits, PairedSamples, ShuffledBatches, digit_sets
+from medmiss.classification.pairs import BySubset, PairedDigits, PairedSamples, ShuffledBatches, SoundScale, digit_sets
 from medmiss.classification.predict import Predictions
 from medmiss.classification.systems import between_steps, may_be_missing, network_of, readable
 
@@ -25,6 +25,7 @@ __all__ = [
     "Report",
     "ShuffledBatches",
     "SmilLeNets",
+    "SoundScale",
     "Vocabulary",
     "between_steps",
     "build_avmnist",

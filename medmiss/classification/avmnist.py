@@ -33,6 +33,9 @@ PARTS = {
     "more": ("image", "label"),
 }
 """What the file holds of each part; `more` are the MNIST test images that are not in `test`."""
+SHAPES: dict[str, tuple[int, ...]] = {"image": (28, 28), "sound": (FRAMES, FRAMES), "label": (), "speaker": ()}
+RANGES = {"image": (0, 255), "label": (0, DIGITS - 1)}
+"""Of one sample's arrays, and of their numbers."""
 
 
 def sound_features(recording: Recording, variant: str) -> np.ndarray:
@@ -129,10 +132,19 @@ def read_avmnist(file: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise CaseError("avMNIST", "nothing", expected, "make it with tools/prepare_avmnist.py", file) from None
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
-        raise CaseError("avMNIST", f"something else ({error})", expected, remedy, file) from error
+        # Not numpy's own words, which advise to load pickles.
+        raise CaseError("avMNIST", "something else", expected, remedy, file) from error
     for part, whats in PARTS.items():
-        if len({len(arrays[f"{part}_{what}"]) for what in whats}) != 1:
-            raise CaseError("avMNIST", f"arrays of several lengths for {part}", expected, remedy, file)
+        count = len(arrays[f"{part}_label"])
+        for what in whats:
+            array = arrays[f"{part}_{what}"]
+            if array.shape != (count, *SHAPES[what]) or (count == 0 and part != "more"):
+                words = f"{part}_{what} of shape {array.shape}"
+                raise CaseError("avMNIST", words, f"{expected}, with {SHAPES[what]} each", remedy, file)
+            low, high = RANGES.get(what, (-np.inf, np.inf))
+            if not np.all((array >= low) & (array <= high) & np.isfinite(array)):
+                words = f"{part}_{what} with numbers that are none, or outside {low} to {high}"
+                raise CaseError("avMNIST", words, expected, remedy, file)
     return arrays
 
 

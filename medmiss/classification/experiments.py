@@ -66,6 +66,13 @@ class Experiment:
         _, audio, image, _ = self.run(method, rates, 0)
         return self.tested(method) in (TESTS[subset] for subset in readable(method, (image, audio)))
 
+    def asked(self, audio: Sequence[float] | None, image: Sequence[float] | None) -> list[tuple[float, float]]:
+        """Pairs of rates: all of those asked for, with the experiment's own where nothing is asked for."""
+        if audio is None and image is None:
+            return list(self.rates)
+        own = tuple(dict.fromkeys(rates) for rates in zip(*self.rates, strict=True))
+        return [(one, other) for one in dict.fromkeys(audio or own[0]) for other in dict.fromkeys(image or own[1])]
+
     def runs(self, methods: Sequence[str], rates: Sequence[tuple[float, float]], seeds: int) -> list[Run]:
         """All trainings, seed by seed, so that what is there when one stops compares."""
         return [self.run(method, each, seed) for seed in range(seeds) for each in rates for method in methods]

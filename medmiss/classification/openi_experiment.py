@@ -16,6 +16,7 @@ from medmiss.classification.openi_networks import Encoded, ImageEncoder, LinearB
 from medmiss.classification.openi_sets import SIDE, Images, PairedReports, ReportSets, report_sets
 from medmiss.classification.pairs import PairedSamples
 from medmiss.classification.runs import Results
+from medmiss.classification.tables import percent
 from medmiss.methods import Method, ModalityDropout, ShaSpec
 
 TESTS = {(0,): "image", (1,): "text", (0, 1): "both"}
@@ -190,12 +191,13 @@ class KeepBest:
         self.method.load_state_dict(self._state)
 
 
-def table_of_reports(results: Results, runs: Sequence[ReportRun]) -> pd.DataFrame:
+def table_of_reports(results: Results, runs: Sequence[ReportRun], patients: Mapping[str, int]) -> pd.DataFrame:
     """A line a method, rates and test: number of seeds, mean and sd of the AUC, that on held-out patients, published.
 
     Args:
         results: of all trainings.
         runs: those that count.
+        patients: how many there are to test `text`, `image` and `both` on.
     """
     lines = []
     for key in dict.fromkeys(run[:3] for run in runs):
@@ -206,9 +208,10 @@ def table_of_reports(results: Results, runs: Sequence[ReportRun]) -> pd.DataFram
             if len(values) == 0:
                 continue
             line: dict[str, Any] = dict(zip(("method", "image_rate", "text_rate"), key, strict=True))
-            line |= {"test": test, "seeds": len(values), "mean": values.mean(), "sd": values.std()}
+            line |= {"test": test, "patients": patients[test]}
+            line |= {"seeds": len(values), "mean": values.mean(), "sd": values.std()}
             lines.append(line | {"held_out": held_out.mean(), "published": PUBLISHED.get((*key, test), math.nan)})
-    columns = ["method", "image_rate", "text_rate", "test", "seeds", "mean", "sd", "held_out", "published"]
+    columns = ["method", "image_rate", "text_rate", "test", "patients", "seeds", "mean", "sd", "held_out", "published"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -219,13 +222,13 @@ def markdown_of_reports(table: pd.DataFrame, caption: str) -> str:
         table: of `table_of_reports`.
         caption: what was tested on.
     """
-    columns = ("method", "images", "texts", "tested on", "seeds", "AUC", "held out", "published")
+    columns = ("method", "images", "texts", "tested on", "test patients", "seeds", "AUC", "held out", "published")
     lines = [caption, "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     rows: Any = table.itertuples(index=False)
     for row in rows:
         spread = "" if math.isnan(row.sd) else f" ± {row.sd:.3f}"
         published = "-" if math.isnan(row.published) else f"{row.published:.2f}"
-        rates = f"{row.image_rate:.0%} | {row.text_rate:.0%}"
+        rates = f"{percent(row.image_rate)} | {percent(row.text_rate)}"
         auc = f"{row.mean:.3f}{spread} | {row.held_out:.3f}"
-        lines.append(f"| {row.method} | {rates} | {row.test} | {row.seeds} | {auc} | {published} |")
+        lines.append(f"| {row.method} | {rates} | {row.test} | {row.patients} | {row.seeds} | {auc} | {published} |")
     return "\n".join([*lines, ""])

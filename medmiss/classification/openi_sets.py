@@ -138,7 +138,7 @@ def read_images(reports: Sequence[Report], folder: Path, views: str | Path | Non
 
     Args:
         reports: whose images are looked for.
-        folder: with the files of `NLMCXR_png.tgz`, such as `CXR1_1_IM-0001-3001.png`.
+        folder: with the files of `NLMCXR_png.tgz` in it or below it, such as `CXR1_1_IM-0001-3001.png`.
         views: see `frontal`.
         side: of the square, in pixels.
 
@@ -146,12 +146,12 @@ def read_images(reports: Sequence[Report], folder: Path, views: str | Path | Non
         CaseError: when the folder has no image of any report, or a file is no image.
     """
     known = read_views(Path(views)) if views else {}
+    files = {file.stem: file for file in sorted(folder.rglob("*.png"))}
     pixels, found = torch.zeros(len(reports), side, side, dtype=torch.uint8), np.zeros(len(reports), dtype=bool)
     for row, report in enumerate(reports):
         name = frontal(report, known)
-        file = folder / f"{name}.png"
-        if name is not None and file.is_file():
-            pixels[row] = _read_image(file, side)
+        if name is not None and name in files:
+            pixels[row] = _read_image(files[name], side)
             found[row] = True
     if not found.any():
         expected = "files such as CXR1_1_IM-0001-3001.png"

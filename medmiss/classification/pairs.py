@@ -1,13 +1,18 @@
 """Audiovision-MNIST as training items: which modality a sample has, and which of them it may use now."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from medmiss.cases import CaseError
+from medmiss.cases.files import write_json
+from medmiss.classification.avmnist import FRAMES
 from medmiss.training.samplers import ShardSampler
 from medmiss.transforms import DropModalitiesd
 
@@ -104,6 +109,52 @@ class PairedSamples(Dataset):
         return self.restricted(rows, self.available[rows] & wanted)
 
 
+class SoundScale(NamedTuple):
+    """How sounds are standardised, coefficient by coefficient.
+
+    Attributes:
+        mean: of the 20 coefficients.
+        sd: likewise.
+    """
+
+    mean: list[float]
+    sd: list[float]
+
+    @classmethod
+    def of(cls, sounds: np.ndarray) -> "SoundScale":
+        """That of these sounds, `(M, 20, 20)`; of none, what they would not be used with anyway."""
+        if len(sounds) == 0:
+            return cls([0.0] * FRAMES, [1.0] * FRAMES)
+        return cls(sounds.mean(axis=(0, 2)).tolist(), (sounds.std(axis=(0, 2)) + 1e-6).tolist())
+
+    @classmethod
+    def read(cls, path: str | Path) -> "SoundScale":
+        """That of a file that `write` wrote.
+
+        Raises:
+            CaseError: when it is something else.
+        """
+        try:
+            found = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            np.asarray(found, dtype=float).reshape(2, FRAMES)
+        except (OSError, ValueError, TypeError) as error:
+            expected, remedy = (
+                "the means and sds of the training sounds",
+                "train again, or give the folder of the weights",
+            )
+            raise CaseError("sounds", "something else", expected, remedy, Path(path)) from error
+        return found
+
+    def write(self, path: str | Path) -> None:
+        """Write it as JSON: the weights of a network need it to predict."""
+        write_json(Path(path), self._asdict())
+
+    def scaled(self, sounds: np.ndarray) -> np.ndarray:
+        """The sounds `(M, 20, 20)`, standardised, float32."""
+        mean, sd = (np.array(each, dtype=np.float32)[:, None] for each in self)
+        return (sounds - mean) / sd
+
+
 class PairedDigits(PairedSamples):
     """Images and sounds with their labels, in memory: channel 0 the image, channel 1 the sound.
 
@@ -113,6 +164,7 @@ class PairedDigits(PairedSamples):
         label: `(M,)`.
         drop: see `PairedSamples`.
         seed: likewise.
+        scale: how the sounds were standardised, where that is to be kept with the weights.
 
     Raises:
         ValueError: see `PairedSamples`.
@@ -120,8 +172,17 @@ class PairedDigits(PairedSamples):
 
     NAMES = ("image", "sound")
 
-    def __init__(self, image: Tensor, available: Tensor, label: Tensor, drop: str = "none", seed: int = 0) -> None:
+    def __init__(
+        self,
+        image: Tensor,
+        available: Tensor,
+        label: Tensor,
+        drop: str = "none",
+        seed: int = 0,
+        scale: SoundScale | None = None,
+    ) -> None:
         super().__init__(available, label, drop, seed)
+        self.scale = scale
         self.image = torch.where(available[:, :, None, None], image, torch.zeros(()))
 
     def inputs(self, rows: Tensor) -> Tensor:
@@ -209,6 +270,7 @@ def digit_sets(
     held_out_per_digit: int = 15,
     drop: str = "uniform_size",
     seed: int = 0,
+    scale: SoundScale | None = None,
 ) -> dict[str, PairedDigits]:
     """The sets of one run.
 
@@ -223,6 +285,7 @@ def digit_sets(
         held_out_per_digit: samples of each digit that are not trained on, spread likewise; 0 trains on all.
         drop: see `PairedDigits`, of `train`.
         seed: of what is available, and of the draws.
+        scale: of the sounds; that of the sounds that are available in `train` when left out.
 
     Raises:
         ValueError: when a rate is not above 0 and at most 1, or nothing is left to train on.
@@ -241,19 +304,20 @@ def digit_sets(
         wanted = np.round(rate * np.bincount(label[rows])).astype(int)
         available[:, channel] = spread(label[rows], speaker[rows], wanted, generator)
     rows, available = rows[available.any(axis=1)], available[available.any(axis=1)]
-    sounds = arrays["train_sound"][rows[available[:, 1]] if available[:, 1].any() else rows]  # none: unused anyway
-    mean, sd = sounds.mean(axis=(0, 2)), sounds.std(axis=(0, 2)) + 1e-6
+    if scale is None:
+        scale = SoundScale.of(arrays["train_sound"][rows[available[:, 1]]])
+    standard = scale.scaled
 
     def inputs(part: str, chosen: Any = slice(None)) -> tuple[Tensor, Tensor]:
         image = np.zeros((len(arrays[f"{part}_label"][chosen]), 2, SIDE, SIDE), dtype=np.float32)
         image[:, 0] = arrays[f"{part}_image"][chosen] / 255
         if f"{part}_sound" in arrays:
-            scaled = (arrays[f"{part}_sound"][chosen] - mean[:, None]) / sd[:, None]
+            scaled = standard(arrays[f"{part}_sound"][chosen])
             image[:, 1, : scaled.shape[1], : scaled.shape[2]] = scaled
         return torch.from_numpy(image), torch.from_numpy(arrays[f"{part}_label"][chosen])
 
     image, labels = inputs("train", rows)
-    sets = {"train": PairedDigits(image, torch.from_numpy(available), labels, drop, seed)}
+    sets = {"train": PairedDigits(image, torch.from_numpy(available), labels, drop, seed, scale)}
     for name, part, chosen in (("held_out", "train", held_out), ("test", "test", slice(None))):
         image, labels = inputs(part, chosen)
         sets[name] = PairedDigits(image, torch.ones(len(labels), 2, dtype=torch.bool), labels)

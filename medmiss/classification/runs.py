@@ -62,15 +62,17 @@ class Results:
         if not self.path.is_file():
             return
         types = self.kind.__annotations__.values()
-        try:
-            with open(self.path, newline="", encoding="utf-8") as file:
-                for line in csv.DictReader(file):
+        with open(self.path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            try:
+                for line in reader:
                     *words, test, value = (line[column] for column in self.columns)
                     run = self.kind(*(each(word) for each, word in zip(types, words, strict=True)))
                     self.found.setdefault(run, {})[test] = float(value)
-        except (KeyError, TypeError, ValueError) as error:
-            expected = f"the columns {', '.join(self.columns)}"
-            raise CaseError("results", "other lines", expected, "give another folder", self.path) from error
+            except (KeyError, TypeError, ValueError) as error:
+                found, expected = f"something else in line {reader.line_num}", f"the columns {', '.join(self.columns)}"
+                remedy = "mend or delete that line, or give another folder"
+                raise CaseError("results", found, expected, remedy, self.path) from error
 
     def add(self, run: Any, values: dict[str, float]) -> None:
         """Keep the results of a run, and write the file anew, with what other processes have added since."""
@@ -166,8 +168,8 @@ def _refusing(reason: str) -> Train:
 def _do(run: Any) -> tuple[Any, dict[str, float] | str]:
     try:
         return run, _train(run)
-    # Such as too few complete samples for SMIL's priors, or a GPU's memory that is full.
-    except (ValueError, FloatingPointError, RuntimeError) as error:
+    # Such as too few complete samples for SMIL's priors, or a GPU's memory that is full; the others go on.
+    except Exception as error:
         return run, _said(error)
 
 

@@ -16,6 +16,8 @@ from scipy.io import wavfile
 from medmiss.cases import CaseError
 
 RECORDING = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+ARCHIVES = ("*.tar", "*.tar.*", "*.tgz")
+"""What archives in a folder are called."""
 LARGEST = 2**24
 """Bytes of a file in an archive; those of the distributions have less than a hundredth of it."""
 IDX_TYPE = b"\x00\x00\x08"
@@ -76,12 +78,20 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
 
 
 def read_recordings(source: Path) -> list[Recording]:
-    """All recordings below a folder or in a tar archive (see `members`), by digit, speaker and number.
+    """All recordings in a tar archive, or below a folder (see `members`), by digit, speaker and number.
+
+    Of a folder without recordings the one archive in it is read.
 
     Raises:
         CaseError: when there is none, a name comes twice, or a file is no mono 16-bit wav.
     """
     found: dict[tuple[int, str, int], Recording] = {}
+    if source.is_dir() and not any(RECORDING.fullmatch(path.name) for path in source.rglob("*.wav")):
+        archives = sorted(path for kind in ARCHIVES for path in source.rglob(kind))
+        if len(archives) > 1:
+            names = ", ".join(path.name for path in archives)
+            raise CaseError("FSDD", f"several archives ({names})", "one", "give the archive itself", source)
+        source = archives[0] if archives else source
     for name, content in members(source, ".wav", "FSDD"):
         match = RECORDING.fullmatch(name)
         if match is None:
@@ -124,8 +134,8 @@ def members(source: Path, suffix: str, data_set: str) -> Iterator[tuple[str, byt
                         raise CaseError(data_set, found, expected, "use the archive as distributed", source)
                     yield Path(member.name).name, file.read()
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        expected = "a folder or a tar archive"
-        raise CaseError(data_set, f"a broken file ({error})", expected, "download it again", source) from error
+        expected, reason = "a folder or a tar archive", str(error).partition(":")[0].partition("\n")[0]
+        raise CaseError(data_set, f"a broken file ({reason})", expected, "download it again", source) from error
 
 
 def _decoded(source: Path, name: str, content: bytes, digit: int, speaker: str, number: int) -> Recording:

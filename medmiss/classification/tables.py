@@ -70,13 +70,20 @@ def _difference(own: pd.Series, base: pd.Series) -> dict[str, float]:
     return {"pairs": len(less), "difference": less.mean(), "sd_difference": sd, "p": p}
 
 
-def markdown(table: pd.DataFrame, experiment: Experiment) -> str:
-    """The table as people read it: accuracies, differences, and the quieter yardstick where there is one."""
+def markdown(table: pd.DataFrame, experiment: Experiment, caption: str) -> str:
+    """The table as people read it: accuracies, differences, and the quieter yardstick where there is one.
+
+    Args:
+        table: of `table_of`.
+        experiment: likewise.
+        caption: what was trained how, and tested on what.
+    """
     counts = table["seeds"]
     seeds = str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     own, base, less = table[table["test"] != "more"], experiment.baseline, WORDS[experiment.baseline]
-    lines = [f"## {experiment.title}", ""]
-    lines += [f"Accuracy in %, mean ± sd over {seeds} seeds; published in brackets.", ""]
+    beside = "; published in brackets" if own["published"].notna().any() else ""
+    lines = [f"## {experiment.title}", "", caption, ""]
+    lines += [f"Accuracy in %, mean ± sd over {seeds} {'seed' if seeds == '1' else 'seeds'}{beside}.", ""]
     lines += _grid(own, lambda row: _mean(row) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
     if own["difference"].notna().any():
         lines += ["", f"Less {less} of the same seed, in points (p two-sided, paired over seeds):", ""]
@@ -85,21 +92,28 @@ def markdown(table: pd.DataFrame, experiment: Experiment) -> str:
     if len(more):
         lines += ["", "The same networks on the MNIST test images that are not in the test set, images alone:", ""]
         lines += _grid(more, _mean)
-        lines += ["", f"and less {less}:", ""]
-        lines += _grid(more[more["method"] != base], _less)
+        if more["difference"].notna().any():
+            lines += ["", f"and less {less}:", ""]
+            lines += _grid(more[more["method"] != base], _less)
     return "\n".join([*lines, ""])
 
 
 def _grid(table: pd.DataFrame, cell: Callable[[Any], str]) -> list[str]:
     rows: Iterable[Any] = table.itertuples(index=False)
     methods = list(dict.fromkeys(table["method"]))
+    heads = [f"{method} (both)" if method == "upper" else method for method in methods]
     cells: dict[tuple[float, float], dict[str, str]] = {}
     for row in rows:
         cells.setdefault((row.audio_rate, row.image_rate), {})[row.method] = cell(row) if row.seeds else NONE
-    lines = ["| audio | images | " + " | ".join(methods) + " |", "|---" * (2 + len(methods)) + "|"]
+    lines = ["| audio | images | " + " | ".join(heads) + " |", "|---" * (2 + len(methods)) + "|"]
     for (audio, image), own in cells.items():
-        lines.append(f"| {audio:.0%} | {image:.0%} | " + " | ".join(own.get(m, NONE) for m in methods) + " |")
+        lines.append(f"| {percent(audio)} | {percent(image)} | {' | '.join(own.get(m, NONE) for m in methods)} |")
     return lines
+
+
+def percent(rate: float) -> str:
+    """A share in words that tell it from any other: `"5%"`, `"2.5%"`."""
+    return f"{100 * rate:.6g}%"
 
 
 def _mean(row: Any) -> str:

@@ -1,7 +1,7 @@
 """The data set `openi` of `medmiss classify`: chest X-rays and their reports."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     reports = [report for report in read_reports(args.data) if report.images]
     images = read_images(reports, args.images, args.views) if args.images else None
     settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": asdict(how)}
-    claim(args.out, settings)
+    claim(args.out, settings, args.tables)
     runs = [
         ReportRun.of(method, image_rate, text_rate, seed)
         for seed in range(args.seeds)
@@ -79,9 +79,11 @@ def classify_reports(args: argparse.Namespace) -> int:
     results = Results(args.out / RESULTS, ReportRun, "auc")
     jobs = (args.jobs or cores()) if place.type == "cpu" else 1
     status = carry_out(args, results, runs, reports_trainer, (reports, images, how, place), jobs)
-    table = table_of_reports(results, runs)
-    write_table(args.out, "table", table, markdown_of_reports(table, caption(reports, how)))
-    return status
+    parts = parts_of(reports, images, how.split_seed)
+    table = table_of_reports(results, runs, {test: part["test"] for test, part in parts.items()})
+    return (
+        write_table(args.out, "table", table, markdown_of_reports(table, caption(parts, how.recipe.epochs))) or status
+    )
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
@@ -111,19 +113,29 @@ def reports_trainer(
     return train
 
 
-def caption(reports: "Sequence[Report]", how: "OpenI") -> str:
-    """What the table's figures were measured on."""
-    from medmiss.classification.openi_sets import patient_split
+def parts_of(reports: "Sequence[Report]", images: "Images | None", split_seed: int) -> dict[str, dict[str, int]]:
+    """Numbers of patients of each part of the split, by what they have: `text`, `image`, `both`, and a `problem`."""
+    import numpy as np
 
-    parts = patient_split(len(reports), how.split_seed)
+    from medmiss.classification.openi_sets import existing, patient_split
+
+    shown = existing(len(reports), images)[:, 0]
+    has = {"text": np.ones_like(shown), "image": shown, "both": shown}
+    has["problem"] = np.array([report.problem for report in reports])
+    parts = patient_split(len(reports), split_seed)
+    return {what: {part: int(own[rows].sum()) for part, rows in parts.items()} for what, own in has.items()}
+
+
+def caption(parts: "Mapping[str, Mapping[str, int]]", epochs: int) -> str:
+    """What the table's figures were measured on."""
     numbers = []
-    for name in ("train", "held_out", "test"):
-        problems = sum(reports[row].problem for row in parts[name])
-        numbers.append(f"{name.replace('_', ' ')} {len(parts[name])} ({problems} with a problem)")
+    for part, count in parts["text"].items():
+        shown = f", {parts['image'][part]} with an image" if any(parts["image"].values()) else ""
+        numbers.append(f"{part.replace('_', ' ')} {count} ({parts['problem'][part]} with a problem{shown})")
     return (
         "OpenI, any problem or none: area under the ROC curve on the test patients, mean ± sd over seeds.\n"
-        f"Patients: {', '.join(numbers)}; one split for all seeds. The weights are those of the epoch that is best on\n"
-        "the held-out patients, whose AUC at that epoch is beside it. Published: ShaSpec, CVPR 2023, on another split."
+        f"Patients: {', '.join(numbers)}; one split for all seeds. Of {epochs} epochs the one that is best on the\n"
+        "held-out patients, whose AUC at that epoch is beside it. Published: ShaSpec, CVPR 2023, on another split."
     )
 
 

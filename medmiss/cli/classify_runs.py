@@ -17,19 +17,27 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.csv"
 
 
-def claim(out: Path, settings: dict[str, Any]) -> None:
+def claim(out: Path, settings: dict[str, Any], tables: bool = False) -> None:
     """Remember in OUT what its results are made with.
 
+    Args:
+        out: folder of the results.
+        settings: what they are made with.
+        tables: whether results have to be there.
+
     Raises:
-        argparse.ArgumentError: when it holds results of something else, or of nobody knows what.
+        argparse.ArgumentError: when it holds results of something else, or of nobody knows what, or none.
     """
     from medmiss.inference.records import remember
 
+    if tables and not (out / RESULTS).is_file():
+        raise argparse.ArgumentError(None, f"--tables: there is no {out / RESULTS}; leave it out to train")
     if (out / RESULTS).exists() and not (out / "settings.json").exists():
         raise argparse.ArgumentError(None, f"--out: {out} has {RESULTS} without settings.json; give another folder")
     changed = remember(out, settings)
     if changed:
-        raise argparse.ArgumentError(None, f"--out: {out} has results made with other settings ({changed})")
+        words = f"{out} has results made with other settings ({changed}); give another folder"
+        raise argparse.ArgumentError(None, f"--out: {words}")
 
 
 def carry_out(
@@ -49,13 +57,17 @@ def carry_out(
     return 1 if failures else 0
 
 
-def write_table(out: Path, stem: str, table: "pd.DataFrame", text: str) -> None:
-    """Write OUT/STEM.csv and OUT/STEM.md, and print the latter."""
+def write_table(out: Path, stem: str, table: "pd.DataFrame", text: str) -> int:
+    """Write OUT/STEM.csv and OUT/STEM.md, and print the latter; the exit status, 1 where there is no result to show."""
     from medmiss.cases import write_atomically
 
+    if not table["seeds"].any():
+        logger.error("%s: no result of what was asked for, and so no table", out / RESULTS)
+        return 1
     write_atomically(out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
     write_atomically(out / f"{stem}.md", text.encode())
     print(text)
+    return 0
 
 
 def cores() -> int:

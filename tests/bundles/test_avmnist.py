@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from medmiss.cases.errors import CaseError, cause_of
 from medmiss.classification import AvMnist, Recipe, write_avmnist
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "avmnist"
@@ -45,9 +46,8 @@ def run(digits: Path) -> Callable[..., ConfigWorkflow]:
 
     def make(*names: str, **entries: Any) -> ConfigWorkflow:
         files = [str(BUNDLE / "configs" / f"{name}.json") for name in names]
-        found = ConfigWorkflow(
-            files, logging_file=False, bundle_root=str(BUNDLE), dataset_dir=str(digits), audio_rate=0.5, **entries
-        )
+        defaults: dict[str, Any] = {"bundle_root": str(BUNDLE), "dataset_dir": str(digits), "audio_rate": 0.5}
+        found = ConfigWorkflow(files, logging_file=False, **defaults | entries)
         found.initialize()
         found.run()
         return found
@@ -72,6 +72,25 @@ def test_a_method_trains_is_evaluated_and_predicts(method: str, tmp_path: Path, 
         assert [int(line["sample"]) for line in lines] == list(range(60))
         right = np.mean([line["label"] == line["class"] for line in lines])
         assert float(rows[f"accuracy_{subset}"]) == pytest.approx(right)
+
+
+def test_sounds_are_standardised_as_in_training_whatever_rate_is_given(tmp_path: Path, run: Callable):
+    run("train", **TINY, method="dropout", output_dir=str(tmp_path / "run"))
+    own = {name: TINY[name] for name in ("device::name", "held_out_per_digit", "how::channels", "how::hidden")}
+    own |= {"method": "dropout", "weights": str(tmp_path / "run" / "models" / "model.pt"), "modalities": "sound"}
+    for rate in (0.5, 0.1):
+        run("inference", **own, audio_rate=rate, output_dir=str(tmp_path / str(rate)))
+    first, second = ((tmp_path / str(rate) / "predictions.csv").read_text() for rate in (0.5, 0.1))
+    assert first == second
+    file = tmp_path / "run" / "models" / "sounds.json"
+    scale = json.loads(file.read_text())
+    file.write_text(json.dumps(scale | {"sd": [10 * value for value in scale["sd"]]}))
+    run("inference", **own, output_dir=str(tmp_path / "other"))
+    assert (tmp_path / "other" / "predictions.csv").read_text() != first
+    file.write_text(json.dumps({"mean": scale["mean"][:3], "sd": scale["sd"]}))
+    with pytest.raises(RuntimeError) as refused:
+        run("inference", **own, output_dir=str(tmp_path / "none"))
+    assert isinstance(cause_of(refused.value, (CaseError,)), CaseError)
 
 
 def test_verify_net_in_out_passes(check_net_in_out: Callable[[Path], None]):

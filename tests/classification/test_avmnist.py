@@ -108,6 +108,33 @@ def test_a_file_of_another_kind_is_named(tmp_path, content):
         read_avmnist(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "found"),
+    [
+        ("train_image", lambda images: images[:, ::2, ::2], r"train_image of shape \(90, 14, 14\)"),
+        ("test_label", lambda labels: labels + 5, "test_label with numbers that are none, or outside 0 to 9"),
+        ("test_sound", lambda sounds: np.where(sounds > 0, np.nan, sounds), "test_sound with numbers that are none"),
+        ("train_speaker", lambda speakers: speakers[:-1], r"train_speaker of shape \(89,\)"),
+    ],
+)
+def test_arrays_that_cannot_be_trained_on_are_named(mnist, fsdd, tmp_path, name, change, found):
+    arrays = build_avmnist(mnist, fsdd)
+    write_avmnist(tmp_path / "a.npz", arrays | {name: change(arrays[name])})
+    with pytest.raises(CaseError, match=found):
+        read_avmnist(tmp_path / "a.npz")
+
+
+def test_the_archive_in_a_folder_is_read_where_there_are_no_recordings(mnist, archive, tmp_path):
+    file = archive()
+    built = build_avmnist(mnist, file)
+    for folder in (file.parent, file.parents[1]):
+        again = build_avmnist(mnist, folder)
+        assert all((built[name] == again[name]).all() for name in built)
+    (file.parent / "another.tgz").write_bytes(file.read_bytes())
+    with pytest.raises(CaseError, match=r"several archives \(another.tgz, fsdd.tar.gz\), but expected one"):
+        build_avmnist(mnist, file.parent)
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
 def test_the_real_set_has_the_published_size(tmp_path):
     arrays = build_avmnist(DATA, DATA / "fsdd_v1.0.8_1500.tar.gz", "smil")

@@ -30,6 +30,8 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     assert found == lower | gan
     printed = capsys.readouterr().out
     assert printed.strip() == (out / "table.md").read_text().strip()
+    assert f"90 pairs to train on, 60 to test on; recipe {RECIPE}, epochs: 1 **in place of" in printed
+    assert "published" not in printed  # it is of other pairs
     # Another seed is added, and what is there is not done again.
     text = (out / "results.csv").read_text().replace(",0,image,", ",0,image,0.123456#", 1)
     (out / "results.csv").write_text("\n".join(line.partition("#")[0] for line in text.splitlines()) + "\n")
@@ -41,13 +43,15 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     assert main(words(data, out, "--seeds", "9", "--tables", "--method", "lower", "mckd")) == 0
     assert (out / "results.csv").read_text() == again
     assert "| lower | gan | mckd |" in capsys.readouterr().out  # and those that there are results of
+    assert main(words(data, out, "--tables", "--seeds", "1", "--audio-rate", "0.05")) == 0
+    assert "over 0 to 3 seeds" in capsys.readouterr().out  # all seeds of the bound, none of the GAN at this rate
     without_first = [line for line in again.splitlines() if not (line.startswith("gan") and ",0," in line)]
     (out / "results.csv").write_text("\n".join(without_first) + "\n")  # as if the first seed had failed
     assert main(words(data, out, "--seeds", "9", "--tables", "--method", "lower")) == 0
     assert "| lower | gan |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         main(words(data, out, "--epochs", "2"))
-    assert "results made with other settings" in capsys.readouterr().err
+    assert "results made with other settings (recipe.recipe.epochs 1, now 2)" in capsys.readouterr().err
 
 
 def _folder(mnist: Path, fsdd: Path, tmp_path: Path) -> Path:
@@ -72,9 +76,12 @@ def test_a_folder_of_downloads_is_prepared_once(mnist, fsdd, tmp_path: Path):
 
 
 def test_other_downloads_in_their_place_are_other_data(mnist, fsdd, tmp_path: Path, capsys: pytest.CaptureFixture):
-    folder, out = _folder(mnist, fsdd, tmp_path), tmp_path / "out"
-    assert main(words(folder, out, "--tables")) == 0
+    folder = _folder(mnist, fsdd, tmp_path)
+    out = folder / "results"  # of which nothing counts as a download
+    assert main(words(folder, out, "--seeds", "1")) == 0
     (folder / "notes.txt").write_text("a file that was not there")
+    assert main(words(folder, out, "--seeds", "1")) == 0
+    (folder / "0_ann_99.wav").write_bytes(b"a sound that was not there")
     with pytest.raises(SystemExit, match="2"):
         main(words(folder, out, "--tables"))
     assert "results made with other settings (downloads" in capsys.readouterr().err
@@ -83,12 +90,20 @@ def test_other_downloads_in_their_place_are_other_data(mnist, fsdd, tmp_path: Pa
     assert "no MNIST" in capsys.readouterr().err
 
 
-def test_results_whose_settings_are_gone_are_not_gone_on_from(mnist, fsdd, tmp_path: Path, capsys):
+def test_results_whose_settings_are_gone_are_not_gone_on_from(mnist, fsdd, tmp_path: Path, capsys, caplog):
     folder, out = _folder(mnist, fsdd, tmp_path), tmp_path / "out"
-    assert main(words(folder, out, "--tables")) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(words(folder, out, "--tables"))
+    assert f"--tables: there is no {out / 'results.csv'}" in capsys.readouterr().err
+    assert not (out / "settings.json").exists()
+    assert main(words(folder, out, "--seeds", "1", "--method", "lower")) == 0
     assert json.loads((out / "settings.json").read_text())["recipe"]["number"] == RECIPE
+    assert "and less" not in (out / "table.md").read_text()  # than itself
+    (out / "table.md").unlink()
     (out / "results.csv").write_text("method,audio_rate,image_rate,seed,test,accuracy\n")
-    assert main(words(folder, out, "--tables")) == 0
+    assert main(words(folder, out, "--tables")) == 1
+    assert "no result of what was asked for" in caplog.text
+    assert not (out / "table.md").exists()
     (out / "settings.json").unlink()
     with pytest.raises(SystemExit, match="2"):
         main(words(folder, out, "--tables"))
@@ -132,13 +147,6 @@ def test_a_prepared_file_takes_no_variant(tmp_path: Path, capsys: pytest.Capture
         main(words(file, out, "--variant", "smil"))
     assert f"--variant: {file} is a prepared file" in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_rates_are_the_experiments_or_those_asked_for():
-    default = [(0.05, 1.0)]
-    assert classify.rates_of(None, None, default) == default
-    assert classify.rates_of([0.1, 0.2], None, default) == [(0.1, 1.0), (0.2, 1.0)]
-    assert classify.rates_of([0.1, 0.2], [0.3], default) == [(0.1, 0.3), (0.2, 0.3)]
 
 
 def test_the_help_names_what_there_is():

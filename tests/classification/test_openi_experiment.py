@@ -142,11 +142,12 @@ def test_the_table_has_the_published_value_beside(tmp_path: Path):
         results.add(run, {"text": value, "held_out_text": 0.7})
     again = Results(tmp_path / "results.csv", ReportRun, "auc")
     assert again.found == results.found
-    (line,) = table_of_reports(again, runs).to_dict("records")
+    patients = {"text": 770, "image": 10, "both": 9}
+    (line,) = table_of_reports(again, runs, patients).to_dict("records")
     assert (line["seeds"], line["published"], line["held_out"]) == (2, 0.89, pytest.approx(0.7))
     assert (line["mean"], line["sd"]) == (pytest.approx(0.85), pytest.approx(0.1 / 2**0.5))
-    text = markdown_of_reports(table_of_reports(again, runs), "Caption.")
-    assert "| shaspec | 70% | 100% | text | 2 | 0.850 ± 0.071 | 0.700 | 0.89 |" in text
+    text = markdown_of_reports(table_of_reports(again, runs, patients), "Caption.")
+    assert "| shaspec | 70% | 100% | text | 770 | 2 | 0.850 ± 0.071 | 0.700 | 0.89 |" in text
 
 
 def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsys: pytest.CaptureFixture):
@@ -170,7 +171,7 @@ def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsy
     assert len((out / "results.csv").read_text().splitlines()) == 1 + len(lines)
     with pytest.raises(SystemExit, match="2"):
         main([*command, "--seeds", "1", "--jobs", "1", "--epochs", "3"])
-    assert "other settings (recipe " in capsys.readouterr().err
+    assert "other settings (recipe.recipe.epochs 2, now 3)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,15 @@ def test_images_are_read_by_their_names(image_folder, caplog, report_xml, pack):
     assert "1 of 3 reports have no frontal image" in caplog.text
 
 
+def test_images_may_lie_in_a_folder_below(image_folder):
+    report = Report(1, "", False, (next(image_folder.glob("*.png")).stem,))
+    assert torch.equal(read_images([report], image_folder.parent).pixels, read_images([report], image_folder).pixels)
+
+
 def test_a_folder_without_images_and_a_broken_one(image_folder, tmp_path):
     report = Report(1, "", False, ("CXR1_IM-0001-1001",))
     with pytest.raises(CaseError, match="no image of the reports"):
-        read_images([report], tmp_path)
+        read_images([report], tmp_path / "elsewhere")
     (image_folder / "CXR1_IM-0001-1001.png").write_bytes(b"no image")
     with pytest.raises(CaseError, match=r"case CXR1_IM-0001-1001, .* something else"):
         read_images([report], image_folder)

@@ -36,6 +36,7 @@ def test_a_process_that_cannot_start_says_so_of_each_run(start: Callable, tmp_pa
         (torch.OutOfMemoryError("CUDA out of memory.\nTry less."), "CUDA out of memory."),
         (RuntimeError(), "RuntimeError"),
         (ValueError("too few"), "too few"),
+        (IndexError("Target 13 is out of bounds."), "Target 13 is out of bounds."),
     ],
 )
 def test_a_training_that_fails_is_said_in_a_line(start: Callable, error: Exception, said: str):

@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from medmiss.cases import CaseError
 from medmiss.classification.experiments import EXPERIMENTS
 from medmiss.classification.runs import Results, Run
-from medmiss.classification.tables import markdown, table_of
+from medmiss.classification.tables import markdown, percent, table_of
 
 AUDIO = EXPERIMENTS["audio-missing"]
 
@@ -32,7 +32,7 @@ def test_results_are_read_as_they_were_written(results: Results, tmp_path: Path)
         "lower,0.05,1.0,0,image,0.900000",
     ]
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CaseError, match="other lines"):
+    with pytest.raises(CaseError, match="something else in line 2"):
         Results(tmp_path / "results.csv")
 
 
@@ -63,7 +63,7 @@ def test_seeds_that_are_not_asked_for_do_not_count(results: Results):
 
 def test_the_text_has_every_figure_and_a_dash_where_there_is_none(results: Results):
     table = table_of(results, AUDIO, ["lower", "shaspec", "mckd"], [(0.1, 1.0)], 3)
-    text = markdown(table, AUDIO)
+    text = markdown(table, AUDIO, "Caption.")
     assert "| 10% | 100% | 92.00 ± 2.00 (92.35) | 94.00 ± 1.00 (93.56) | - |" in text
     assert "| 10% | 100% | +2.00 (p 0.074) | - |" in text
     assert "MNIST test images that are not in the test set" in text
@@ -84,6 +84,17 @@ def test_the_lower_bound_has_what_there_is_of_its_own_modality_and_less_of_the_o
         assert AUDIO.run("lower", (0.5, own), 0).audio_rate < own
 
 
+def test_rates_are_the_experiments_where_none_are_asked_for():
+    assert AUDIO.asked(None, None) == [(rate, 1.0) for rate in (0.05, 0.1, 0.15, 0.2)]
+    assert AUDIO.asked([0.1, 0.2, 0.1], None) == [(0.1, 1.0), (0.2, 1.0)]
+    assert AUDIO.asked([0.1, 0.2], [0.3]) == [(0.1, 0.3), (0.2, 0.3)]
+    assert EXPERIMENTS["image-missing"].asked([0.5], None) == [(0.5, rate) for rate in (0.05, 0.1, 0.15, 0.2)]
+
+
+def test_near_rates_are_told_apart():
+    assert [percent(rate) for rate in (0.05, 0.054, 0.001, 0.29, 1.0)] == ["5%", "5.4%", "0.1%", "29%", "100%"]
+
+
 def test_where_every_seed_has_the_same_difference_there_is_no_test(tmp_path: Path):
     found = Results(tmp_path / "results.csv")
     for seed, right in enumerate((411, 420, 433)):
@@ -100,7 +111,7 @@ def test_a_p_of_fewer_seeds_says_so(results: Results):
     table = table_of(results, AUDIO, ["shaspec"], [(0.1, 1.0)], 4)
     (line,) = table.query("test == 'image'").to_dict("records")
     assert (line["seeds"], line["pairs"]) == (4, 3)
-    assert f"(p {line['p']:.2g}, 3 seeds)" in markdown(table, AUDIO)
+    assert f"(p {line['p']:.2g}, 3 seeds)" in markdown(table, AUDIO, "Caption.")
 
 
 @pytest.mark.parametrize(
