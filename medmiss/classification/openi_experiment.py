@@ -55,6 +55,10 @@ class ReportRun(NamedTuple):
         return cls(method, *rates, seed)
 
 
+RECIPE = 1
+"""Changes whenever the same `OpenI` comes to give other results."""
+
+
 @dataclass(frozen=True)
 class OpenI:
     """How all networks are trained on OpenI; see docs/openi.md for what was chosen on which samples.

@@ -56,7 +56,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     from dataclasses import asdict, replace
 
     from medmiss.classification.openi import read_reports
-    from medmiss.classification.openi_experiment import OpenI, ReportRun, markdown_of_reports, table_of_reports
+    from medmiss.classification.openi_experiment import RECIPE, OpenI, ReportRun, markdown_of_reports, table_of_reports
     from medmiss.classification.openi_sets import read_images
     from medmiss.classification.runs import Results
     from medmiss.inference.weights import select_device
@@ -67,7 +67,7 @@ def classify_reports(args: argparse.Namespace) -> int:
         how = replace(how, recipe=replace(how.recipe, epochs=args.epochs))
     reports = [report for report in read_reports(args.data) if report.images]
     images = read_images(reports, args.images, args.views) if args.images else None
-    settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": asdict(how)}
+    settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": {"number": RECIPE, **asdict(how)}}
     claim(args.out, settings, args.tables)
     runs = [
         ReportRun.of(method, image_rate, text_rate, seed)
