@@ -1,6 +1,7 @@
 """Many trainings, one process a core, their results kept as they come: what is finished is not done again."""
 
 import csv
+import gc
 import io
 import multiprocessing
 import os
@@ -171,6 +172,8 @@ def _do(run: Any) -> tuple[Any, dict[str, float] | str]:
     # Such as too few complete samples for SMIL's priors, or a GPU's memory that is full; the others go on.
     except Exception as error:
         return run, _said(error)
+    finally:
+        gc.collect()  # engines refer to themselves, and to the sets of their run, a hundred megabytes
 
 
 def _said(error: Exception) -> str:
