@@ -162,7 +162,7 @@ def classify_digits(args: argparse.Namespace) -> int:
     seeds = 1 + max((run.seed for run in results.found), default=-1)
     done = {(run.audio_rate, run.image_rate) for run in results.found if run.method not in BOUNDS}
     rates = sorted({*rates, *(each for each in experiment.rates if each in done)})
-    there = {run.method for run in experiment.runs(METHODS, rates, seeds) if run in results.found}
+    there = {run.method for run in experiment.runs(experiment.methods, rates, seeds) if run in results.found}
     shown = [method for method in METHODS if method in methods or method in there]
     table = table_of(results, experiment, shown, rates, seeds)
     table["recipe"], table["epochs"] = RECIPE, how.recipe.epochs

@@ -54,6 +54,30 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     assert "results made with other settings (recipe.recipe.epochs 1, now 2)" in capsys.readouterr().err
 
 
+def test_a_table_has_the_methods_of_its_own_experiment(mnist, fsdd, tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "out"
+    data = classify.prepared(_folder(mnist, fsdd, tmp_path), out, "full")
+    command = [
+        "classify",
+        "avmnist",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--quiet",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+    ]
+    assert main([*command, "--jobs", "1", "--method", "lower", "dropout", "--audio-rate", "1"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--experiment", "both-missing", "--tables"]) == 0
+    printed = capsys.readouterr().out
+    assert "| audio | images | dropout | smil | shaspec |" in printed
+    assert (out / "table-both-missing.md").read_text().strip() == printed.strip()
+
+
 def _folder(mnist: Path, fsdd: Path, tmp_path: Path) -> Path:
     """One folder with all downloads, as a user has it."""
     folder = tmp_path / "downloads"
