@@ -36,7 +36,7 @@ def claim(out: Path, settings: dict[str, Any], tables: bool = False) -> None:
         raise argparse.ArgumentError(None, f"--out: {out} has {RESULTS} without settings.json; give another folder")
     changed = remember(out, settings)
     if changed:
-        words = f"{out} has results made with other settings ({changed}); give another folder"
+        words = f"{out} has results made with other settings ({changed}); give another folder, or those settings"
         raise argparse.ArgumentError(None, f"--out: {words}")
 
 
