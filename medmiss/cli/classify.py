@@ -28,7 +28,7 @@ downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
                        methods, rates and seeds that there are results of (table-image-missing.csv, ... likewise)
   settings.json        what the results are made with; avmnist-full.npz is made of a folder of downloads
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
-A training takes 10 to 60 seconds of a core; all methods, rates and 20 seeds of an experiment are 800 of them, some
+A training takes 10 to 60 seconds of a core, some of SMIL minutes; all methods, rates and 20 seeds of an experiment are 800 of them, some
 hours. Begin with --seeds 3.
 
 experiments of avmnist:
@@ -53,6 +53,7 @@ KNOWN = {"avmnist": METHODS, "openi": classify_openi.METHODS}
 OWN = {"avmnist": ("experiment", "audio_rate", "variant"), "openi": classify_openi.OWN}
 """The options that only one data set has; None where they are not given."""
 BOUNDS = ("lower", "upper")
+"""Methods that are trained once for several rates."""
 EXPERIMENTS = ("audio-missing", "image-missing", "both-missing")
 PAIRS = (1050, 450)
 """Of the papers, to train on and to test on."""
