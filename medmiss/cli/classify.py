@@ -28,8 +28,8 @@ downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
                        methods, rates and seeds that there are results of (table-image-missing.csv, ... likewise)
   settings.json        what the results are made with; avmnist-full.npz is made of a folder of downloads
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
-A training takes 10 to 60 seconds of a core, some of SMIL minutes; all methods, rates and 20 seeds of an experiment are 800 of them, some
-hours. Begin with --seeds 3.
+A training takes 10 to 60 seconds of a core, some of SMIL minutes; all methods, rates and 20 seeds of an
+experiment are 800 of them, some hours. Begin with --seeds 3.
 
 experiments of avmnist:
   audio-missing   all images, 5 to 20 % of the sounds; tested on images alone (the papers' table)
