@@ -9,6 +9,8 @@ from medmiss.classification.systems import SYSTEMS, readable
 TESTS = {(0,): "image", (1,): "sound", (0, 1): "both"}
 """What is tested with which modalities."""
 RATES = (0.05, 0.1, 0.15, 0.2)
+BOUNDS = ("lower", "upper")
+"""Methods that are trained once for several rates."""
 PUBLISHED: dict[str, tuple[float, float, float, float]] = {
     "lower": (92.35, 92.35, 92.35, 92.35),
     "upper": (98.22, 98.22, 98.22, 98.22),

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_rel
 
-from medmiss.classification.experiments import Experiment
+from medmiss.classification.experiments import BOUNDS, Experiment
 from medmiss.classification.runs import Results
+from medmiss.classification.systems import SYSTEMS
 
 WORDS = {"lower": "the lower bound", "dropout": "the plain network (dropout)"}
 """What the methods are called that others are compared with."""
@@ -17,6 +18,24 @@ NONE = "-"
 ROUNDING = 1e-3
 """Points: differences that are the same in all seeds differ by less (results are kept to six decimals), and no test is
 possible."""
+
+
+def shown(
+    results: Results, experiment: Experiment, methods: Sequence[str], rates: Sequence[tuple[float, float]]
+) -> tuple[list[str], list[tuple[float, float]], int]:
+    """Methods, rates and number of seeds of a table of all that there is of an experiment, and of what is asked for.
+
+    Args:
+        results: of all trainings.
+        experiment: which.
+        methods: that are asked for.
+        rates: likewise.
+    """
+    seeds = 1 + max((run.seed for run in results.found), default=-1)
+    done = {(run.audio_rate, run.image_rate) for run in results.found if run.method not in BOUNDS}
+    rows = sorted({*rates, *(each for each in experiment.rates if each in done)})
+    there = {run.method for run in experiment.runs(experiment.methods, rows, seeds) if run in results.found}
+    return [method for method in SYSTEMS if method in methods or method in there], rows, seeds
 
 
 def table_of(

@@ -52,8 +52,6 @@ KNOWN = {"avmnist": METHODS, "openi": classify_openi.METHODS}
 """The methods of each data set."""
 OWN = {"avmnist": ("experiment", "audio_rate", "variant"), "openi": classify_openi.OWN}
 """The options that only one data set has; None where they are not given."""
-BOUNDS = ("lower", "upper")
-"""Methods that are trained once for several rates."""
 EXPERIMENTS = ("audio-missing", "image-missing", "both-missing")
 PAIRS = (1050, 450)
 """Of the papers, to train on and to test on."""
@@ -131,7 +129,7 @@ def classify_digits(args: argparse.Namespace) -> int:
     from medmiss.classification.experiment import RECIPE, AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
     from medmiss.classification.runs import Results
-    from medmiss.classification.tables import markdown, table_of
+    from medmiss.classification.tables import markdown, shown, table_of
 
     name = args.experiment or EXPERIMENTS[0]
     experiment = TABLES[name]
@@ -159,13 +157,7 @@ def classify_digits(args: argparse.Namespace) -> int:
     results = Results(args.out / RESULTS)
     runs = experiment.runs(methods, rates, args.seeds)
     status = carry_out(args, results, runs, digits_trainer, (file, how), args.jobs or cores())
-    # The table is of all that there is of the experiment, whatever was asked for now.
-    seeds = 1 + max((run.seed for run in results.found), default=-1)
-    done = {(run.audio_rate, run.image_rate) for run in results.found if run.method not in BOUNDS}
-    rates = sorted({*rates, *(each for each in experiment.rates if each in done)})
-    there = {run.method for run in experiment.runs(experiment.methods, rates, seeds) if run in results.found}
-    shown = [method for method in METHODS if method in methods or method in there]
-    table = table_of(results, experiment, shown, rates, seeds)
+    table = table_of(results, experiment, *shown(results, experiment, methods, rates))
     table["recipe"], table["epochs"] = RECIPE, how.recipe.epochs
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
     text = markdown(table, experiment, caption(pairs, how.recipe.epochs))

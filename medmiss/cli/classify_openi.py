@@ -23,7 +23,7 @@ OWN = ("images", "views", "text_rate", "device")
 EXAMPLES = """\
 openi: is there any problem in a chest X-ray, from its frontal image and its report (COMPARISON and FINDINGS). DATA is
 NLMCXR_reports.tgz or a folder of its XML files, --images the unpacked NLMCXR_png.tgz. OUT gets results.csv, a line a
-training and test with its AUC, and table.csv, table.md. See docs/openi.md.
+training and test with its AUC, and table.csv, table.md of all of them. See docs/openi.md.
   medmiss classify openi --data NLMCXR_reports.tgz --out texts --method text --seeds 5
   medmiss classify openi --data NLMCXR_reports.tgz --images png --out both --image-rate 1 0.7 --seeds 5 --device cuda"""
 
@@ -80,7 +80,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     jobs = (args.jobs or cores()) if place.type == "cpu" else 1
     status = carry_out(args, results, runs, reports_trainer, (reports, images, how, place), jobs)
     parts = parts_of(reports, images, how.split_seed)
-    table = table_of_reports(results, runs, {test: part["test"] for test, part in parts.items()})
+    table = table_of_reports(results, [*runs, *results.found], {test: part["test"] for test, part in parts.items()})
     return (
         write_table(args.out, "table", table, markdown_of_reports(table, caption(parts, how.recipe.epochs))) or status
     )

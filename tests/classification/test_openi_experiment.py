@@ -146,6 +146,7 @@ def test_the_table_has_the_published_value_beside(tmp_path: Path):
     (line,) = table_of_reports(again, runs, patients).to_dict("records")
     assert (line["seeds"], line["published"], line["held_out"]) == (2, 0.89, pytest.approx(0.7))
     assert (line["mean"], line["sd"]) == (pytest.approx(0.85), pytest.approx(0.1 / 2**0.5))
+    assert len(table_of_reports(again, [*runs, *again.found], patients)) == 1
     text = markdown_of_reports(table_of_reports(again, runs, patients), "Caption.")
     assert "| shaspec | 70% | 100% | text | 770 | 2 | 0.850 ± 0.071 | 0.700 | 0.89 |" in text
 
@@ -169,6 +170,9 @@ def test_the_command(tmp_path: Path, pack: Callable, report_xml: Callable, capsy
     ]
     assert main([*command, "--seeds", "3", "--epochs", "2", "--tables"]) == 0
     assert len((out / "results.csv").read_text().splitlines()) == 1 + len(lines)
+    assert main([*command, "--seeds", "1", "--text-rate", "0.5", "--epochs", "2", "--jobs", "1"]) == 0
+    rates = [line.split("|")[3].strip() for line in (out / "table.md").read_text().splitlines() if "| text |" in line]
+    assert rates == ["50%", "100%"]  # what was asked for now, and what there was
     with pytest.raises(SystemExit, match="2"):
         main([*command, "--seeds", "1", "--jobs", "1", "--epochs", "3"])
     assert "other settings (recipe.recipe.epochs 2, now 3)" in capsys.readouterr().err
