@@ -6,8 +6,8 @@ DIR of --mnist has the four idx files of MNIST (.gz or unpacked), --fsdd the wav
 version 1.0.8 or a tar archive of them: 3 speakers, 50 recordings of each digit. FILE becomes an npz file of 1,050
 training and 450 test pairs, and the MNIST test images that are not among the 450. The same input gives the same bytes.
 
---mfcc full (the default, and that of `medmiss classify avmnist`) keeps all samples of a sound; smil keeps every third
-one, as the published code does.
+--mfcc full (the default, and that of `medmiss classify avmnist`) reads the first 0.41 s of a sound (half of the
+recordings are longer); smil keeps every third sample of all of it, as the published code does.
 """
 
 import argparse

@@ -9,6 +9,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from medmiss.cases.errors import CaseError
+
 RECORDS = ".medmiss"
 """Folder beside results of medmiss, such as masks, that says how each was made."""
 
@@ -29,6 +31,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_once(path: Path, content: bytes, case: str) -> None:
+    """Write atomically what belongs to a run's weights, unless it is there.
+
+    Args:
+        path: of the file.
+        content: of it.
+        case: whose name an error gives.
+
+    Raises:
+        CaseError: when the file is there with other content, that of another run.
+    """
+    if not path.is_file():
+        write_atomically(path, content)
+    elif path.read_bytes() != content:
+        expected, remedy = "that of this run", "choose another output folder, or the settings of the earlier run"
+        raise CaseError(case, "a file of an earlier run", expected, remedy, path)
 
 
 def write_json(path: Path, content: Any) -> None:

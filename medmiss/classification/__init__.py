@@ -2,7 +2,7 @@
 
 from medmiss.classification.avmnist import VARIANTS, build_avmnist, read_avmnist, write_avmnist
 from medmiss.classification.experiment import AvMnist
-from medmiss.classification.fitting import Recipe
+from medmiss.classification.fitting import Recipe, optimizer_of
 from medmiss.classification.lenet import LeNets, SmilLeNets
 from medmiss.classification.mfcc import mfcc
 from medmiss.classification.openi import Report, read_reports
@@ -33,6 +33,7 @@ __all__ = [
     "may_be_missing",
     "mfcc",
     "network_of",
+    "optimizer_of",
     "paired",
     "read_avmnist",
     "read_images",

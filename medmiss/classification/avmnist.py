@@ -8,6 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FIRST_TRAINING = 15
 """Recordings of a digit by a speaker with a smaller number are for testing."""
 VARIANTS = ("full", "smil")
 """Of the MFCC, the default first."""
+MFCC = "mfcc"
+"""What the file calls the variant."""
 FULL = {"window": 512, "hop": 160}
 UNREADABLE = (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError)
 """What numpy raises for a file of another kind."""
@@ -44,7 +47,8 @@ def sound_features(recording: Recording, variant: str) -> np.ndarray:
     Args:
         recording: of a digit.
         variant: `"smil"`: every third sample, taken as if it had the full rate, with frames of 2048 samples every 512,
-            so that most recordings fill two or three columns. `"full"`: all samples, frames of 512 every 160.
+            so that most recordings fill two or three columns. `"full"`: every sample, frames of 512 every 160, which
+            reach 0.41 s; what a recording has beyond them is not read.
 
     Raises:
         ValueError: when there is no such variant.
@@ -65,7 +69,7 @@ def build_avmnist(mnist: Path, fsdd: Path, variant: str = VARIANTS[0]) -> dict[s
 
     Sounds of a part by digit, speaker and number; the k-th image of a digit in MNIST's own order, of its training file
     for `train` and of its test file for `test`, goes with the k-th sound of that digit. `speaker` numbers the speakers
-    by name.
+    by name, `mfcc` is the variant.
 
     Raises:
         CaseError: when a file is not as distributed, recordings are missing, or a digit has fewer images than sounds.
@@ -79,7 +83,7 @@ def build_avmnist(mnist: Path, fsdd: Path, variant: str = VARIANTS[0]) -> dict[s
     if len(recordings) != complete:
         expected = f"{complete}, as many of each digit by each of {len(speakers)} speakers"
         raise CaseError("FSDD", f"{len(recordings)} recordings", expected, "give the whole data set", fsdd)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {MFCC: np.array(variant)}
     for part, file in (("train", "train"), ("test", "t10k")):
         own = [each for each in recordings if (each.number >= FIRST_TRAINING) == (part == "train")]
         if not own:
@@ -134,6 +138,9 @@ def read_avmnist(file: Path) -> dict[str, np.ndarray]:
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         # Not numpy's own words, which advise to load pickles.
         raise CaseError("avMNIST", "something else", expected, remedy, file) from error
+    if str(arrays[MFCC]) not in VARIANTS:
+        words = f"{MFCC} {str(arrays[MFCC])!r}"
+        raise CaseError("avMNIST", words, f"one of {', '.join(VARIANTS)}", remedy, file)
     for part, whats in PARTS.items():
         count = len(arrays[f"{part}_label"])
         for what in whats:
@@ -148,5 +155,14 @@ def read_avmnist(file: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of the content, however it is packed."""
+    content = sha256()
+    for name in _names():
+        array = np.ascontiguousarray(arrays[name])
+        content.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return content.hexdigest()[:16]
+
+
 def _names() -> list[str]:
-    return [f"{part}_{what}" for part, whats in PARTS.items() for what in whats]
+    return [MFCC, *(f"{part}_{what}" for part, whats in PARTS.items() for what in whats)]

@@ -44,6 +44,12 @@ def batches(samples: PairedSamples, recipe: Recipe, seed: int) -> DataLoader:
     return DataLoader(samples, sampler=ShuffledBatches(samples, recipe.batch_size, seed), batch_size=None)
 
 
+def optimizer_of(method: Method, recipe: Recipe) -> torch.optim.Adam:
+    """What trains the method's weights."""
+    weights = [each for each in method.parameters() if each.requires_grad]
+    return torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
 def fit(
     method: Method,
     samples: PairedSamples,
@@ -64,12 +70,7 @@ def fit(
     """
     loader = batches(samples, recipe, seed)
     method.to(device)
-    optimizer = torch.optim.Adam(
-        [p for p in method.parameters() if p.requires_grad],
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    optimizer = optimizer_of(method, recipe)
     steps = recipe.decay_epochs * len(loader)
     MethodTrainer(
         device,

@@ -16,7 +16,8 @@ from matplotlib.image import imread
 from torch import Tensor
 from torch.nn import functional
 
-from medmiss.cases import CaseError, write_atomically
+from medmiss.cases import CaseError
+from medmiss.cases.files import write_once
 from medmiss.classification.openi import Report
 from medmiss.classification.pairs import PairedSamples
 
@@ -61,8 +62,12 @@ class Vocabulary:
         return cls(tuple(Path(path).read_text(encoding="utf-8").splitlines()))
 
     def write(self, path: str | Path) -> None:
-        """Write the words, one a line, in the order of their tokens."""
-        write_atomically(Path(path), "".join(f"{word}\n" for word in self.words).encode())
+        """Write the words, one a line, in the order of their tokens.
+
+        Raises:
+            CaseError: when there are other words, to which other weights belong.
+        """
+        write_once(Path(path), "".join(f"{word}\n" for word in self.words).encode(), "words")
 
     def encode(self, texts: Sequence[str], length: int = LENGTH) -> Tensor:
         """Tokens `(M, length)`, int32."""

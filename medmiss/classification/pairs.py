@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medmiss.cases import CaseError
-from medmiss.cases.files import write_json
+from medmiss.cases.files import write_once
 from medmiss.classification.avmnist import FRAMES
 from medmiss.training.samplers import ShardSampler
 from medmiss.transforms import DropModalitiesd
@@ -146,8 +146,12 @@ class SoundScale(NamedTuple):
         return found
 
     def write(self, path: str | Path) -> None:
-        """Write it as JSON: the weights of a network need it to predict."""
-        write_json(Path(path), self._asdict())
+        """Write it as JSON: the weights of a network need it to predict.
+
+        Raises:
+            CaseError: when there is that of other sounds, to which other weights belong.
+        """
+        write_once(Path(path), (json.dumps(self._asdict(), indent=4) + "\n").encode(), "sounds")
 
     def scaled(self, sounds: np.ndarray) -> np.ndarray:
         """The sounds `(M, 20, 20)`, standardised, float32."""

@@ -141,9 +141,9 @@ def _outcomes(pool: ProcessPoolExecutor, runs: Sequence[Any], workers: int) -> I
     under_way: set[Future] = {pool.submit(_do, run) for run in islice(todo, workers)}
     while under_way:
         finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-        under_way |= {pool.submit(_do, run) for run in islice(todo, len(finished))}
         for future in finished:
             yield future.result()
+        under_way |= {pool.submit(_do, run) for run in islice(todo, len(finished))}
 
 
 _train: Train

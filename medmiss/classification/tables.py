@@ -33,9 +33,14 @@ def shown(
     """
     seeds = 1 + max((run.seed for run in results.found), default=-1)
     done = {(run.audio_rate, run.image_rate) for run in results.found if run.method not in BOUNDS}
-    rows = sorted({*rates, *(each for each in experiment.rates if each in done)})
+    own = {_complete(each) for each in experiment.rates}
+    rows = sorted({*rates, *(each for each in done if _complete(each) in own)})
     there = {run.method for run in experiment.runs(experiment.methods, rows, seeds) if run in results.found}
     return [method for method in SYSTEMS if method in methods or method in there], rows, seeds
+
+
+def _complete(rates: tuple[float, float]) -> tuple[bool, bool]:
+    return rates[0] == 1, rates[1] == 1
 
 
 def table_of(
@@ -97,20 +102,21 @@ def markdown(table: pd.DataFrame, experiment: Experiment, caption: str) -> str:
         experiment: likewise.
         caption: what was trained how, and tested on what.
     """
-    counts = table["seeds"]
-    seeds = str(counts.max()) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    most = table["seeds"].max()
+    seeds = f"{most} seed{'s' if most > 1 else ''}"
+    seeds += ", or as many as a cell says" if table["seeds"].isin([0, most]).sum() < len(table) else ""
     own, base, less = table[table["test"] != "more"], experiment.baseline, WORDS[experiment.baseline]
     beside = "; published in brackets" if own["published"].notna().any() else ""
     lines = [f"## {experiment.title}", "", caption, ""]
-    lines += [f"Accuracy in %, mean ± sd over {seeds} {'seed' if seeds == '1' else 'seeds'}{beside}.", ""]
-    lines += _grid(own, lambda row: _mean(row) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
+    lines += [f"Accuracy in %, mean ± sd over {seeds}{beside}.", ""]
+    lines += _grid(own, lambda row: _mean(row, most) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
     if own["difference"].notna().any():
         lines += ["", f"Less {less} of the same seed, in points (p two-sided, paired over seeds):", ""]
         lines += _grid(own[own["method"] != base], _less)
     more = table[table["test"] == "more"]
     if len(more):
         lines += ["", "The same networks on the MNIST test images that are not in the test set, images alone:", ""]
-        lines += _grid(more, _mean)
+        lines += _grid(more, lambda row: _mean(row, most))
         if more["difference"].notna().any():
             lines += ["", f"and less {less}:", ""]
             lines += _grid(more[more["method"] != base], _less)
@@ -135,8 +141,9 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.6g}%"
 
 
-def _mean(row: Any) -> str:
-    return f"{row.mean:.2f}" + ("" if math.isnan(row.sd) else f" ± {row.sd:.2f}")
+def _mean(row: Any, most: int) -> str:
+    fewer = "" if row.seeds == most else f", {row.seeds} seed{'s' if row.seeds > 1 else ''}"
+    return f"{row.mean:.2f}" + ("" if math.isnan(row.sd) else f" ± {row.sd:.2f}") + fewer
 
 
 def _less(row: Any) -> str:

@@ -25,8 +25,9 @@ images, once a seed, and tested on 450 digits. DATA is a file of tools/prepare_a
 downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
   results.csv          a line a training and test: method, audio_rate, image_rate, seed, test, accuracy
   table.csv, table.md  mean and sd over seeds, the published figure, the difference to the lower bound, of all
-                       methods, rates and seeds that there are results of (table-image-missing.csv, ... likewise)
-  settings.json        what the results are made with; avmnist-full.npz is made of a folder of downloads
+                       methods, rates and seeds of the experiment that there are results of
+                       (table-image-missing.csv, ... likewise)
+  settings.json        what the results are made with; avmnist-full-*.npz is made of a folder of downloads
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
 A training takes 10 to 60 seconds of a core, some of SMIL minutes; all methods, rates and 20 seeds of an
 experiment are 800 of them, some hours. Begin with --seeds 3.
@@ -124,8 +125,8 @@ def classify_digits(args: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, f"--variant: {words}")
     from dataclasses import asdict, replace
 
-    from medmiss.cases.files import sha256_of
     from medmiss.classification import read_avmnist
+    from medmiss.classification.avmnist import fingerprint
     from medmiss.classification.experiment import RECIPE, AvMnist
     from medmiss.classification.experiments import EXPERIMENTS as TABLES
     from medmiss.classification.runs import Results
@@ -150,28 +151,27 @@ def classify_digits(args: argparse.Namespace) -> int:
     if pairs != PAIRS:
         logger.warning("the papers have %d and %d: their figures are left out", *PAIRS)
         experiment = replace(experiment, published={})
-    settings = {"task": "avmnist", "data": sha256_of(file)[:16], "recipe": {"number": RECIPE, **asdict(how)}}
-    if args.data.is_dir():
-        settings["downloads"] = told(args.data)
+    settings = {"task": "avmnist", "data": fingerprint(arrays), "recipe": {"number": RECIPE, **asdict(how)}}
     claim(args.out, settings, args.tables)
     results = Results(args.out / RESULTS)
     runs = experiment.runs(methods, rates, args.seeds)
     status = carry_out(args, results, runs, digits_trainer, (file, how), args.jobs or cores())
     table = table_of(results, experiment, *shown(results, experiment, methods, rates))
-    table["recipe"], table["epochs"] = RECIPE, how.recipe.epochs
+    mfcc = str(arrays["mfcc"])
+    table["recipe"], table["epochs"], table["mfcc"] = RECIPE, how.recipe.epochs, mfcc
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"
-    text = markdown(table, experiment, caption(pairs, how.recipe.epochs))
+    text = markdown(table, experiment, caption(pairs, how.recipe.epochs, mfcc))
     return write_table(args.out, stem, table, text) or status
 
 
-def caption(pairs: tuple[int, int], epochs: int) -> str:
+def caption(pairs: tuple[int, int], epochs: int, mfcc: str) -> str:
     """What was trained how, and tested on what, for the table."""
     from medmiss.classification.experiment import RECIPE, AvMnist
 
     frozen = AvMnist().recipe.epochs
     shortened = "" if epochs == frozen else f" **in place of the recipe's {frozen}**"
     return (
-        f"Audiovision-MNIST, {pairs[0]} pairs to train on, {pairs[1]} to test on; recipe {RECIPE}, "
+        f"Audiovision-MNIST, {pairs[0]} pairs to train on, {pairs[1]} to test on; MFCC {mfcc}, recipe {RECIPE}, "
         f"epochs: {epochs}{shortened}, the last weights."
     )
 
@@ -204,23 +204,25 @@ def prepared(data: Path, out: Path, variant: str) -> Path:
     from medmiss.cases import CaseError
     from medmiss.classification import build_avmnist, write_avmnist
 
-    file = out / f"avmnist-{variant}.npz"
-    images = sorted(data.rglob("train-images-idx3-ubyte*"))
-    if not images:
-        expected, remedy = "MNIST's idx files", "give the folder of the downloads, or a prepared file"
-        raise CaseError("avMNIST", "no MNIST", expected, remedy, data)
+    # By its name made of these downloads: others in their place are prepared anew.
+    file = out / f"avmnist-{variant}-{told(data)}.npz"
+    folders = sorted({images.parent for images in data.rglob("train-images-idx3-ubyte*")})
+    if len(folders) != 1:  # other data sets have files of these names too
+        found = f"MNIST in {', '.join(str(each) for each in folders)}" if folders else "no MNIST"
+        expected, remedy = "one folder of MNIST's idx files", "give the folder of the downloads, or a prepared file"
+        raise CaseError("avMNIST", found, expected, remedy, data)
     if not file.is_file():
         logger.info("preparing %s", file)
-        write_avmnist(file, build_avmnist(images[0].parent, data, variant))
+        write_avmnist(file, build_avmnist(folders[0], data, variant))
     return file
 
 
 def told(downloads: Path) -> str:
-    """Of the names and sizes of what a folder of downloads is read for: others in their place are other data."""
+    """Of the names and sizes of what a folder of downloads is read for."""
     from hashlib import sha256
 
     from medmiss.classification.sources import ARCHIVES
 
     kinds = ("*-ubyte", "*-ubyte.gz", "*.wav", *ARCHIVES)
     files = sorted((file.name, file.stat().st_size) for kind in kinds for file in downloads.rglob(kind))
-    return sha256(repr(files).encode()).hexdigest()[:16]
+    return sha256(repr(files).encode()).hexdigest()[:8]

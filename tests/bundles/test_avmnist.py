@@ -29,7 +29,7 @@ TINY = {
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """90 samples to train on, 60 to test on, of noise."""
     generator = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {"mfcc": np.array("full")}
     for part, each in (("train", 9), ("test", 6), ("more", 2)):
         label = np.repeat(np.arange(10), each)
         arrays[f"{part}_image"] = generator.integers(0, 256, (len(label), 28, 28)).astype(np.uint8)
@@ -91,6 +91,18 @@ def test_sounds_are_standardised_as_in_training_whatever_rate_is_given(tmp_path:
     with pytest.raises(RuntimeError) as refused:
         run("inference", **own, output_dir=str(tmp_path / "none"))
     assert isinstance(cause_of(refused.value, (CaseError,)), CaseError)
+
+
+def test_a_refused_training_leaves_what_belongs_to_the_weights(tmp_path: Path, run: Callable):
+    run("train", **TINY, method="dropout", output_dir=str(tmp_path / "run"))
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    for resume in (False, True):
+        with pytest.raises(RuntimeError) as refused:
+            run(
+                "train", **TINY | {"audio_rate": 0.9}, method="dropout", output_dir=str(tmp_path / "run"), resume=resume
+            )
+        assert "sounds.json: found a file of an earlier run" in str(cause_of(refused.value, (CaseError,)))
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == before
 
 
 def test_verify_net_in_out_passes(check_net_in_out: Callable[[Path], None]):

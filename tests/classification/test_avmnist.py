@@ -115,6 +115,7 @@ def test_a_file_of_another_kind_is_named(tmp_path, content):
         ("test_label", lambda labels: labels + 5, "test_label with numbers that are none, or outside 0 to 9"),
         ("test_sound", lambda sounds: np.where(sounds > 0, np.nan, sounds), "test_sound with numbers that are none"),
         ("train_speaker", lambda speakers: speakers[:-1], r"train_speaker of shape \(89,\)"),
+        ("mfcc", lambda variant: np.array(f"half {variant}"), "mfcc 'half full', but expected one of full, smil"),
     ],
 )
 def test_arrays_that_cannot_be_trained_on_are_named(mnist, fsdd, tmp_path, name, change, found):

@@ -3,8 +3,11 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from medmiss.classification import read_avmnist
 from medmiss.classification.experiment import RECIPE
@@ -30,7 +33,7 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     assert found == lower | gan
     printed = capsys.readouterr().out
     assert printed.strip() == (out / "table.md").read_text().strip()
-    assert f"90 pairs to train on, 60 to test on; recipe {RECIPE}, epochs: 1 **in place of" in printed
+    assert f"90 pairs to train on, 60 to test on; MFCC full, recipe {RECIPE}, epochs: 1 **in place of" in printed
     assert "published" not in printed  # it is of other pairs
     # Another seed is added, and what is there is not done again.
     text = (out / "results.csv").read_text().replace(",0,image,", ",0,image,0.123456#", 1)
@@ -44,7 +47,10 @@ def test_from_prepared_data_to_tables_and_on_again(mnist, fsdd, tmp_path: Path, 
     assert (out / "results.csv").read_text() == again
     assert "| lower | gan | mckd |" in capsys.readouterr().out  # and those that there are results of
     assert main(words(data, out, "--tables", "--seeds", "1", "--audio-rate", "0.05")) == 0
-    assert "over 0 to 3 seeds" in capsys.readouterr().out  # all seeds of the bound, none of the GAN at this rate
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|") and "±" in line]
+    # All seeds of the bound, none of the GAN at this rate; and the rate that there is.
+    cells = [(row[1].strip(), row[4].strip() == "-") for row in rows[:2]]
+    assert cells == [("5%", True), ("50%", False)]
     without_first = [line for line in again.splitlines() if not (line.startswith("gan") and ",0," in line)]
     (out / "results.csv").write_text("\n".join(without_first) + "\n")  # as if the first seed had failed
     assert main(words(data, out, "--seeds", "9", "--tables", "--method", "lower")) == 0
@@ -105,10 +111,25 @@ def test_other_downloads_in_their_place_are_other_data(mnist, fsdd, tmp_path: Pa
     assert main(words(folder, out, "--seeds", "1")) == 0
     (folder / "notes.txt").write_text("a file that was not there")
     assert main(words(folder, out, "--seeds", "1")) == 0
-    (folder / "0_ann_99.wav").write_bytes(b"a sound that was not there")
+    assert len(list(out.glob("*.npz"))) == 1
+    sound = folder / "0_ann_0.wav"
+    content = sound.read_bytes()
+    sound.unlink()
+    wavfile.write(sound, 8000, np.zeros(999, dtype=np.int16))
     with pytest.raises(SystemExit, match="2"):
         main(words(folder, out, "--tables"))
-    assert "results made with other settings (downloads" in capsys.readouterr().err
+    assert "results made with other settings (data" in capsys.readouterr().err
+    sound.write_bytes(content)
+    assert main(words(folder, out, "--tables")) == 0
+    file = classify.prepared(folder, out, "full").rename(tmp_path / "prepared.npz")
+    arrays: dict[str, Any] = dict(read_avmnist(file))
+    for pack in (np.savez, np.savez_compressed):  # the results go on with a prepared file, however it is packed
+        pack(file, **arrays)
+        assert main(words(file, out, "--tables")) == 0
+    (folder / "fashion").mkdir()
+    (folder / "fashion" / "train-images-idx3-ubyte.gz").touch()
+    assert main(words(folder, out, "--tables")) == 1
+    assert f"MNIST in {folder}, {folder / 'fashion'}, but expected one folder" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(words(tmp_path / "empty", out, "--tables")) == 1
     assert "no MNIST" in capsys.readouterr().err

@@ -187,3 +187,7 @@ def test_a_vocabulary_is_read_as_it_was_written(tmp_path):
     assert Vocabulary.read(tmp_path / "words.txt") == vocabulary
     texts = ["the large heart", "nothing known"]
     assert torch.equal(Vocabulary.read(tmp_path / "words.txt").encode(texts), vocabulary.encode(texts))
+    vocabulary.write(tmp_path / "words.txt")  # a run that is resumed
+    with pytest.raises(CaseError, match=r"words\.txt: found a file of an earlier run"):
+        Vocabulary.of(["other words"], least=1).write(tmp_path / "words.txt")
+    assert Vocabulary.read(tmp_path / "words.txt") == vocabulary

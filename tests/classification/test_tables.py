@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 from medmiss.cases import CaseError
 from medmiss.classification.experiments import EXPERIMENTS
 from medmiss.classification.runs import Results, Run
-from medmiss.classification.tables import markdown, percent, table_of
+from medmiss.classification.tables import markdown, percent, shown, table_of
 
 AUDIO = EXPERIMENTS["audio-missing"]
 
@@ -112,6 +112,25 @@ def test_a_p_of_fewer_seeds_says_so(results: Results):
     (line,) = table.query("test == 'image'").to_dict("records")
     assert (line["seeds"], line["pairs"]) == (4, 3)
     assert f"(p {line['p']:.2g}, 3 seeds)" in markdown(table, AUDIO, "Caption.")
+
+
+def test_a_mean_over_fewer_seeds_says_so(results: Results):
+    results.add(Run("shaspec", 0.1, 1.0, 3), {"image": 0.96})
+    text = markdown(table_of(results, AUDIO, ["lower", "shaspec", "mckd"], [(0.1, 1.0)], 4), AUDIO, "Caption.")
+    assert "over 4 seeds, or as many as a cell says; published" in text
+    assert "| 92.00 ± 2.00, 3 seeds (92.35) | 94.50 ± 1.29 (93.56) | - |" in text
+    even = markdown(table_of(results, AUDIO, ["lower", "mckd"], [(0.1, 1.0)], 4), AUDIO, "Caption.")
+    assert "over 3 seeds; published" in even
+
+
+def test_a_table_is_of_all_rates_of_its_experiment(results: Results):
+    for run in (Run("mckd", 0.5, 1.0, 0), Run("mckd", 1.0, 0.5, 0), Run("smil", 0.2, 0.2, 1), Run("smil", 1.0, 1.0, 1)):
+        results.add(run, {"image": 0.9, "sound": 0.9, "both": 0.9})
+    assert shown(results, AUDIO, ["lower"], [(0.05, 1.0)])[1] == [(0.05, 1.0), (0.1, 1.0), (0.5, 1.0)]
+    methods, rates, _ = shown(results, EXPERIMENTS["image-missing"], ["gan"], [])
+    assert (rates, "gan" in methods, "mckd" in methods, "smil" in methods) == ([(1.0, 0.5)], True, True, False)
+    methods, rates, seeds = shown(results, EXPERIMENTS["both-missing"], [], [])
+    assert (methods, rates, seeds) == (["smil"], [(0.2, 0.2), (1.0, 1.0)], 3)
 
 
 @pytest.mark.parametrize(
