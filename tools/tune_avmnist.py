@@ -26,7 +26,9 @@ from medmiss.classification import AvMnist, read_avmnist
 from medmiss.classification.experiment import HELD_OUT, measure_held_out, train_system
 from medmiss.classification.fitting import measured
 from medmiss.classification.sources import read_mnist
-from medmiss.classification.systems import SYSTEMS, readable
+from medmiss.classification.systems import SYSTEMS, network_of, readable
+from medmiss.cli.classify import rate
+from medmiss.cli.phantom import positive
 
 OTHERS = 5000
 
@@ -37,15 +39,21 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="prepared file")
     parser.add_argument("--mnist", type=Path, required=True, help="folder of MNIST")
     parser.add_argument("--system", choices=tuple(SYSTEMS), required=True)
-    parser.add_argument("--audio-rate", type=float, default=1.0, help="default: %(default)s")
-    parser.add_argument("--image-rate", type=float, default=1.0, help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--audio-rate", type=rate, default=1.0, help="default: %(default)s")
+    parser.add_argument("--image-rate", type=rate, default=1.0, help="default: %(default)s")
+    parser.add_argument("--seeds", type=positive, default=2, help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the recipe")
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        arrays, how = without_test(read_avmnist(args.data), args.mnist), changed(AvMnist(), args.set)
-    except (CaseError, TypeError) as error:
+        how = changed(AvMnist(), args.set)
+        for method in ("dropout", "smil", "mmanet"):  # those that the settings are of: wrong ones are said at once
+            network_of(method, how.setup())
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        parser.error(f"--set: {error}")
+    try:
+        arrays = without_test(read_avmnist(args.data), args.mnist)
+    except CaseError as error:
         parser.error(str(error))
     rows: list[dict[str, float]] = []
     for seed in range(args.seeds):
@@ -81,7 +89,9 @@ def held_out_accuracies(arrays: dict[str, np.ndarray], system: str, run: dict[st
 def changed(how: AvMnist, settings: list[str]) -> AvMnist:
     """The recipe with `NAME=VALUE` settings."""
     for setting in settings:
-        name, _, text = setting.partition("=")
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"{setting}: expected NAME=VALUE")
         try:
             value = json.loads(text)
         except ValueError:

@@ -113,6 +113,22 @@ def test_full2miss_learns_from_samples_that_have_its_modality(arrays, monkeypatc
     assert students.all(dim=1).sum() == len(teachers) > 0
 
 
+def test_mmanets_teacher_learns_from_complete_samples_alone(arrays, monkeypatch):
+    sets = digit_sets(arrays, 0.5, held_out_per_digit=2)
+    fitted = []
+
+    def record(method, samples, *others):
+        fitted.append(samples.available)
+        return method
+
+    monkeypatch.setattr(systems, "fit", record)
+    setup = QUICK.setup()
+    between_steps(network_of("mmanet", setup), sets, setup)
+    (rows,) = fitted
+    assert len(rows) == sets["train"].available.all(dim=1).sum() > 0
+    assert rows.all()
+
+
 @pytest.mark.parametrize("system", ["autoencoder", "gan"])
 def test_the_network_is_trained_on_samples_that_the_imputer_has_completed(arrays, monkeypatch, system):
     fitted, original = [], systems.trained

@@ -54,6 +54,26 @@ def test_settings_change_the_recipe():
         tune_avmnist.changed(AvMnist(), ["chanels=64"])
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "chanels=64"], "--set: "),
+        (["--set", "channels"], "--set: channels: expected NAME=VALUE"),
+        (["--set", "channels=wide"], "--set: "),
+        (["--set", "foo.bar=1"], "--set: 'AvMnist' object has no attribute 'foo'"),
+        (["--set", "smil.pases=0"], "unexpected keyword argument 'pases'"),
+        (["--set", "mmanet.alfa=0"], "unexpected keyword argument 'alfa'"),
+        (["--audio-rate", "0"], "expected a share above 0"),
+        (["--seeds", "0"], "expected a number above 0"),
+    ],
+)
+def test_wrong_usage_is_said(more: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tune_avmnist.py", "--data", "d", "--mnist", "m", "--system", "lower", *more])
+    with pytest.raises(SystemExit, match="2"):
+        tune_avmnist.main()
+    assert message in capsys.readouterr().err
+
+
 def test_a_wrong_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "data.npz").write_text("no data")
     words = ["--data", tmp_path / "data.npz", "--mnist", tmp_path, "--system", "lower"]
