@@ -97,8 +97,11 @@ def changed(how: AvMnist, settings: list[str]) -> AvMnist:
         except ValueError:
             value = text
         part, _, inner = name.partition(".")
+        before = getattr(how, part)
+        default = getattr(before, inner, None) if inner else before
+        if isinstance(default, int | float) and not isinstance(value, int | float):
+            raise ValueError(f"{setting}: expected a number")
         if inner:
-            before = getattr(how, part)
             value = {**before, inner: value} if isinstance(before, dict) else replace(before, **{inner: value})
         how = replace(how, **{part: value})
     return how

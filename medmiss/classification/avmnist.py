@@ -28,7 +28,7 @@ VARIANTS = ("full", "smil")
 MFCC = "mfcc"
 """What the file calls the variant."""
 FULL = {"window": 512, "hop": 160}
-UNREADABLE = (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError)
+UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError)
 """What numpy raises for a file of another kind."""
 PARTS = {
     "train": ("image", "sound", "label", "speaker"),
@@ -133,6 +133,11 @@ def read_avmnist(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in _names()}
+    except KeyError as error:
+        lacking = [name for name in _names() if name not in content.files]
+        raise CaseError("avMNIST", f"no {', '.join(lacking)}", expected, remedy, file) from error
+    except IsADirectoryError:
+        raise CaseError("avMNIST", "a folder", expected, "make it with tools/prepare_avmnist.py", file) from None
     except FileNotFoundError:
         raise CaseError("avMNIST", "nothing", expected, "make it with tools/prepare_avmnist.py", file) from None
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:

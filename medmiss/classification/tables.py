@@ -14,6 +14,11 @@ from medmiss.classification.systems import SYSTEMS
 
 WORDS = {"lower": "the lower bound", "dropout": "the plain network (dropout)"}
 """What the methods are called that others are compared with."""
+LEGEND = (
+    "lower, upper: a network of what is tested alone, and one of complete samples tested on both, each trained once a "
+    "seed for all rates;\ndropout: the plain network, trained with random subsets of the modalities and none of the "
+    "methods' terms. No p is corrected for the number of comparisons."
+)
 NONE = "-"
 ROUNDING = 1e-3
 """Points: differences that are the same in all seeds differ by less (results are kept to six decimals), and no test is
@@ -25,6 +30,8 @@ def shown(
 ) -> tuple[list[str], list[tuple[float, float]], int]:
     """Methods, rates and number of seeds of a table of all that there is of an experiment, and of what is asked for.
 
+    Where there is nothing, they are the experiment's.
+
     Args:
         results: of all trainings.
         experiment: which.
@@ -34,9 +41,10 @@ def shown(
     seeds = 1 + max((run.seed for run in results.found), default=-1)
     done = {(run.audio_rate, run.image_rate) for run in results.found if run.method not in BOUNDS}
     own = {_complete(each) for each in experiment.rates}
-    rows = sorted({*rates, *(each for each in done if _complete(each) in own)})
+    rows = sorted({*rates, *(each for each in done if _complete(each) in own)}) or list(experiment.rates)
     there = {run.method for run in experiment.runs(experiment.methods, rows, seeds) if run in results.found}
-    return [method for method in SYSTEMS if method in methods or method in there], rows, seeds
+    columns = [method for method in SYSTEMS if method in methods or method in there]
+    return columns or list(experiment.methods), rows, seeds
 
 
 def _complete(rates: tuple[float, float]) -> tuple[bool, bool]:
@@ -110,6 +118,9 @@ def markdown(table: pd.DataFrame, experiment: Experiment, caption: str) -> str:
     lines = [f"## {experiment.title}", "", caption, ""]
     lines += [f"Accuracy in %, mean ± sd over {seeds}{beside}.", ""]
     lines += _grid(own, lambda row: _mean(row, most) + ("" if math.isnan(row.published) else f" ({row.published:.2f})"))
+    if beside:
+        lines += ["", "Published: Table 2a of the MCKD paper (2024)."]
+    lines += ["", LEGEND]
     if own["difference"].notna().any():
         lines += ["", f"Less {less} of the same seed, in points (p two-sided, paired over seeds):", ""]
         lines += _grid(own[own["method"] != base], _less)

@@ -30,7 +30,7 @@ downloads: the four idx files of MNIST, and FSDD's archive or wavs. OUT gets
   settings.json        what the results are made with; avmnist-full-*.npz is made of a folder of downloads
 What is finished is not done again: the command may be stopped and repeated, and seeds, methods and rates added.
 A training takes 10 to 60 seconds of a core, some of SMIL minutes; all methods, rates and 20 seeds of an
-experiment are 800 of them, some hours. Begin with --seeds 3.
+experiment are some 760 of them, and hours. Begin with --seeds 3.
 
 experiments of avmnist:
   audio-missing   all images, 5 to 20 % of the sounds; tested on images alone (the papers' table)
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=positive, default=None, metavar="N", help="at a time, one core each (default: all cores)"
     )
     parser.add_argument("--epochs", type=positive, default=None, help="of each training (default: the recipe's)")
-    parser.add_argument("--tables", action="store_true", help="train nothing: the table of what is there")
+    parser.add_argument("--tables", action="store_true", help="train nothing: the table of all that is there")
     digits = parser.add_argument_group("avmnist", f"methods: {', '.join(METHODS)}")
     digits.add_argument("--experiment", choices=EXPERIMENTS, help=f"default: {EXPERIMENTS[0]}")
     digits.add_argument(
@@ -101,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         raise argparse.ArgumentError(None, f"--out: {args.out} is a file; give a folder")
     if not args.data.exists():
         raise argparse.ArgumentError(None, f"--data: no such file or folder: {args.data}")
+    if args.tables and not (args.out / RESULTS).is_file():
+        raise argparse.ArgumentError(None, f"--tables: there is no {args.out / RESULTS}; leave it out to train")
     unknown = sorted(set(args.method) - {"all", *KNOWN[args.task]})
     if unknown:
         known = ", ".join(KNOWN[args.task])
@@ -152,11 +154,12 @@ def classify_digits(args: argparse.Namespace) -> int:
         logger.warning("the papers have %d and %d: their figures are left out", *PAIRS)
         experiment = replace(experiment, published={})
     settings = {"task": "avmnist", "data": fingerprint(arrays), "recipe": {"number": RECIPE, **asdict(how)}}
-    claim(args.out, settings, args.tables)
+    claim(args.out, settings)
     results = Results(args.out / RESULTS)
     runs = experiment.runs(methods, rates, args.seeds)
     status = carry_out(args, results, runs, digits_trainer, (file, how), args.jobs or cores())
-    table = table_of(results, experiment, *shown(results, experiment, methods, rates))
+    asked = ([], []) if args.tables else (methods, rates)
+    table = table_of(results, experiment, *shown(results, experiment, *asked))
     mfcc = str(arrays["mfcc"])
     table["recipe"], table["epochs"], table["mfcc"] = RECIPE, how.recipe.epochs, mfcc
     stem = "table" if name == EXPERIMENTS[0] else f"table-{name}"

@@ -68,7 +68,7 @@ def classify_reports(args: argparse.Namespace) -> int:
     reports = [report for report in read_reports(args.data) if report.images]
     images = read_images(reports, args.images, args.views) if args.images else None
     settings = {"task": "openi", "data": fingerprint(reports, images), "recipe": {"number": RECIPE, **asdict(how)}}
-    claim(args.out, settings, args.tables)
+    claim(args.out, settings)
     runs = [
         ReportRun.of(method, image_rate, text_rate, seed)
         for seed in range(args.seeds)
@@ -80,7 +80,8 @@ def classify_reports(args: argparse.Namespace) -> int:
     jobs = (args.jobs or cores()) if place.type == "cpu" else 1
     status = carry_out(args, results, runs, reports_trainer, (reports, images, how, place), jobs)
     parts = parts_of(reports, images, how.split_seed)
-    table = table_of_reports(results, [*runs, *results.found], {test: part["test"] for test, part in parts.items()})
+    asked = [] if args.tables else runs
+    table = table_of_reports(results, [*asked, *results.found], {test: part["test"] for test, part in parts.items()})
     return (
         write_table(args.out, "table", table, markdown_of_reports(table, caption(parts, how.recipe.epochs))) or status
     )

@@ -17,21 +17,18 @@ logger = logging.getLogger(__name__)
 RESULTS = "results.csv"
 
 
-def claim(out: Path, settings: dict[str, Any], tables: bool = False) -> None:
+def claim(out: Path, settings: dict[str, Any]) -> None:
     """Remember in OUT what its results are made with.
 
     Args:
         out: folder of the results.
         settings: what they are made with.
-        tables: whether results have to be there.
 
     Raises:
-        argparse.ArgumentError: when it holds results of something else, or of nobody knows what, or none.
+        argparse.ArgumentError: when it holds results of something else, or of nobody knows what.
     """
     from medmiss.inference.records import remember
 
-    if tables and not (out / RESULTS).is_file():
-        raise argparse.ArgumentError(None, f"--tables: there is no {out / RESULTS}; leave it out to train")
     if (out / RESULTS).exists() and not (out / "settings.json").exists():
         raise argparse.ArgumentError(None, f"--out: {out} has {RESULTS} without settings.json; give another folder")
     changed = remember(out, settings)
@@ -64,7 +61,7 @@ def write_table(out: Path, stem: str, table: "pd.DataFrame", text: str) -> int:
     if not table["seeds"].any():
         logger.error("%s: no result of what was asked for, and so no table", out / RESULTS)
         return 1
-    write_atomically(out / f"{stem}.csv", table.to_csv(index=False, float_format="%.4g").encode())
+    write_atomically(out / f"{stem}.csv", table.round(6).to_csv(index=False, float_format="%.6g").encode())
     write_atomically(out / f"{stem}.md", text.encode())
     print(text)
     return 0

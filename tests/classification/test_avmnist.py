@@ -4,6 +4,7 @@ import io
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_a_file_of_another_kind_is_named(tmp_path, content):
     file.write_bytes(content)
     with pytest.raises(CaseError, match="something else"):
         read_avmnist(file)
+    with pytest.raises(CaseError, match="found a folder"):
+        read_avmnist(tmp_path)
+
+
+def test_an_array_that_is_not_there_is_named(mnist, fsdd, tmp_path):
+    arrays: dict[str, Any] = {name: array for name, array in build_avmnist(mnist, fsdd).items() if name != "mfcc"}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(CaseError, match="found no mfcc, but expected a file of tools/prepare_avmnist"):
+        read_avmnist(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

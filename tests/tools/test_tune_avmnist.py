@@ -50,16 +50,17 @@ def test_settings_change_the_recipe():
     assert (how.channels, how.drop, how.recipe.weight_decay) == (64, "none", 0.003)
     assert how.recipe.epochs == AvMnist().recipe.epochs
     assert how.smil == {**AvMnist().smil, "passes": 0, "inner_steps": 2}
-    with pytest.raises(TypeError, match="chanels"):
+    with pytest.raises(AttributeError, match="chanels"):
         tune_avmnist.changed(AvMnist(), ["chanels=64"])
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--set", "chanels=64"], "--set: "),
+        (["--set", "chanels=64"], "--set: 'AvMnist' object has no attribute 'chanels'"),
+        (["--set", "recipe.epochs=abc"], "--set: recipe.epochs=abc: expected a number"),
         (["--set", "channels"], "--set: channels: expected NAME=VALUE"),
-        (["--set", "channels=wide"], "--set: "),
+        (["--set", "channels=wide"], "--set: channels=wide: expected a number"),
         (["--set", "foo.bar=1"], "--set: 'AvMnist' object has no attribute 'foo'"),
         (["--set", "smil.pases=0"], "unexpected keyword argument 'pases'"),
         (["--set", "mmanet.alfa=0"], "unexpected keyword argument 'alfa'"),
