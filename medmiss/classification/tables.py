@@ -86,7 +86,7 @@ def table_of(
                 published = experiment.published.get((method, each), math.nan) if test != "more" else math.nan
                 line: dict[str, Any] = {"method": method, "audio_rate": each[0], "image_rate": each[1], "test": test}
                 line["seeds"] = len(own)
-                line |= {"mean": own.mean(), "sd": own.std(), "published": published}
+                line |= {"mean": own.mean(), "sd": _plain(own.std()), "published": published}
                 lines.append(line | _difference(own, base if method != experiment.baseline else base[:0]))
     return pd.DataFrame(lines)
 
@@ -98,8 +98,13 @@ def _difference(own: pd.Series, base: pd.Series) -> dict[str, float]:
     less = both[:, 0] - both[:, 1]
     differs = np.ptp(less) > ROUNDING
     p = float(ttest_rel(both[:, 0], both[:, 1]).pvalue) if differs else math.nan
-    sd = less.std(ddof=1) if len(less) > 1 else math.nan
-    return {"pairs": len(less), "difference": less.mean(), "sd_difference": sd, "p": p}
+    sd = _plain(less.std(ddof=1)) if len(less) > 1 else math.nan
+    return {"pairs": len(less), "difference": _plain(less.mean()), "sd_difference": sd, "p": p}
+
+
+def _plain(value: float) -> float:
+    """Without what rounding leaves of zero, and without its sign."""
+    return round(float(value), 9) + 0.0
 
 
 def markdown(table: pd.DataFrame, experiment: Experiment, caption: str) -> str:

@@ -61,7 +61,7 @@ def write_table(out: Path, stem: str, table: "pd.DataFrame", text: str) -> int:
     if not table["seeds"].any():
         logger.error("%s: no result of what was asked for, and so no table", out / RESULTS)
         return 1
-    write_atomically(out / f"{stem}.csv", table.round(6).to_csv(index=False, float_format="%.6g").encode())
+    write_atomically(out / f"{stem}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     write_atomically(out / f"{stem}.md", text.encode())
     print(text)
     return 0
