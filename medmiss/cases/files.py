@@ -51,9 +51,14 @@ def write_once(path: Path, content: bytes, case: str) -> None:
         raise CaseError(case, "a file of an earlier run", expected, remedy, path)
 
 
+def json_of(content: Any) -> bytes:
+    """`content` as a JSON file has it."""
+    return (json.dumps(content, indent=4) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON, atomically."""
-    write_atomically(path, (json.dumps(content, indent=4) + "\n").encode())
+    write_atomically(path, json_of(content))
 
 
 def sha256_of(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medmiss.cases import CaseError
-from medmiss.cases.files import write_once
+from medmiss.cases.files import json_of, write_once
 from medmiss.classification.avmnist import FRAMES
 from medmiss.training.samplers import ShardSampler
 from medmiss.transforms import DropModalitiesd
@@ -151,7 +151,7 @@ class SoundScale(NamedTuple):
         Raises:
             CaseError: when there is that of other sounds, to which other weights belong.
         """
-        write_once(Path(path), (json.dumps(self._asdict(), indent=4) + "\n").encode(), "sounds")
+        write_once(Path(path), json_of(self._asdict()), "sounds")
 
     def scaled(self, sounds: np.ndarray) -> np.ndarray:
         """The sounds `(M, 20, 20)`, standardised, float32."""
